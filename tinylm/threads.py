@@ -1,0 +1,82 @@
+"""How many threads, decided before numpy and numba are imported.
+
+Numba reads NUMBA_NUM_THREADS once, at import, and OpenBLAS starts its pool when numpy loads it.  So
+the command line calls `prepare` first and imports the heavy modules afterwards.  While kernels run,
+BLAS has one thread: two pools that wait by spinning take each other's cores.
+
+This module imports neither numpy nor numba at the top, for the same reason.
+"""
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+
+from .errors import UsageError
+
+_BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
+                   "VECLIB_MAXIMUM_THREADS")
+
+
+def available() -> int:
+    """Number of processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)
+
+
+def resolve(requested: int | None) -> tuple[int, str | None]:
+    """The thread count to use and, where it is not the one asked for, a note that says why.
+
+    Raises UsageError for a count below one.
+    """
+    have = available()
+    if requested is None:
+        return have, None
+    if requested < 1:
+        raise UsageError(f"--cpu-threads {requested}: at least 1 thread is needed")
+    if requested > have:
+        return have, (f"--cpu-threads {requested}: this machine lets the process use {have} "
+                      f"processor{'s' if have > 1 else ''}, so {have} will be used")
+    return requested, None
+
+
+def prepare(requested: int | None = None) -> tuple[int, str | None]:
+    """Fix the size of the one thread pool; returns what `resolve` returns.
+
+    Call it before numpy or numba is imported.  When they already are (a notebook, the tests), the
+    counts are set through their own functions instead.
+    """
+    count, note = resolve(requested)
+    for name in _BLAS_VARIABLES:
+        os.environ[name] = "1"
+    if "numba" in sys.modules:
+        import numba
+        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    else:
+        os.environ["NUMBA_NUM_THREADS"] = str(count)
+    if "numpy" in sys.modules:
+        import threadpoolctl
+        threadpoolctl.threadpool_limits(1, user_api="blas")
+    return count, note
+
+
+@contextmanager
+def cpu_threads(count: int):
+    """Run a block with `count` kernel threads and put the old number back, whatever happens."""
+    import numba
+    before = numba.get_num_threads()
+    numba.set_num_threads(count)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+@contextmanager
+def one_blas_thread():
+    """Keep BLAS to one thread for a block, so that a NumPy product does not start a second pool
+    and its result does not depend on the machine's core count."""
+    import threadpoolctl
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+        yield
