@@ -1,0 +1,100 @@
+"""What a layer is, and what it is given to work with."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..ops.random import DropoutKey
+from .parameters import Parameter, Parameters
+
+
+class Tape:
+    """What the forward pass must remember, last in, first out."""
+
+    def __init__(self):
+        self._entries: list[tuple[str, Any]] = []
+
+    def push(self, name: str, value: Any) -> None:
+        self._entries.append((name, value))
+
+    def pop(self, name: str) -> Any:
+        """The newest entry.  Raises RuntimeError if another layer put it there: then a backward
+        pass does not mirror its forward pass."""
+        pushed, value = self._entries.pop()
+        if pushed != name:
+            raise RuntimeError(f"{name} went back where {pushed} is the last that went forward")
+        return value
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+@dataclass
+class Pass:
+    """One journey through a model: which operations, whose parameters, what to remember.
+
+    f         the operations: `tinylm.ops` or `tinylm.kernels`
+    p         parameters
+    g         where parameter gradients are added, or None
+    tape      what backward needs, or None when there will be no backward
+    dropout   the key of this step's masks, or None: no dropout
+    observe   called as observe(layer, inp, out) after each layer, or None
+    """
+
+    f: ModuleType
+    p: Parameters
+    g: Parameters | None = None
+    tape: Tape | None = None
+    dropout: DropoutKey | None = None
+    observe: Callable[[Layer, np.ndarray, np.ndarray], None] | None = None
+
+    def remember(self, layer: Layer, value: Any) -> None:
+        if self.tape is not None:
+            self.tape.push(layer.name, value)
+
+    def recall(self, layer: Layer) -> Any:
+        return self.tape.pop(layer.name)
+
+    def seen(self, layer: Layer, inp: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Tell the observer what went through a layer; returns out."""
+        if self.observe is not None:
+            self.observe(layer, inp, out)
+        return out
+
+
+class Layer:
+    """A piece of a model: declares its parameters, goes forward, goes backward.
+
+    forward(inp, run) -> out and backward(dout, run) -> dinp; `run` is a `Pass`.
+    Parameter gradients are added to run.g, never overwritten.
+    """
+
+    name: str
+
+    def children(self) -> list[Layer]:
+        """The layers inside, in the order in which data meets them."""
+        return []
+
+    def own_parameters(self) -> list[Parameter]:
+        return []
+
+    def walk(self) -> Iterator[Layer]:
+        """This layer and all inside it."""
+        yield self
+        for child in self.children():
+            yield from child.walk()
+
+    def parameters(self) -> list[Parameter]:
+        """The declaration of everything inside."""
+        return [p for layer in self.walk() for p in layer.own_parameters()]
+
+    def multiplies(self, context: int) -> float:
+        """Multiplications a token in this layer's matrix products, forward, children not included.
+
+        context  number of positions; attention counts the average causal half.
+        """
+        return 0

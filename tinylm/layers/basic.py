@@ -1,0 +1,126 @@
+"""The layers every model is made of."""
+from __future__ import annotations
+
+from .base import Layer
+from .parameters import Parameter
+
+NORM_EPS = 1e-5
+
+
+class Embedding(Layer):
+    """Tokens and learned positions: (B, T) -> (B, T, C)."""
+
+    def __init__(self, name, vocab, positions, channels, std=0.02):
+        self.name = name
+        self.tokens = Parameter(f"{name}.tokens", (vocab, channels), True, ("normal", std))
+        self.positions = Parameter(f"{name}.positions", (positions, channels), True, ("normal", std))
+
+    def own_parameters(self):
+        return [self.tokens, self.positions]
+
+    def forward(self, tokens, run, start=0):
+        out, cache = run.f.embedding_forward(tokens, run.p[self.tokens.name], run.p[self.positions.name], start)
+        run.remember(self, cache)
+        return run.seen(self, tokens, out)
+
+    def backward(self, dout, run):
+        cache = run.recall(self)
+        run.f.embedding_backward(dout, cache, add_to=(run.g[self.tokens.name], run.g[self.positions.name]))
+
+
+class Linear(Layer):
+    """out = inp weight^T + bias: (..., K) -> (..., M)."""
+
+    def __init__(self, name, k, m, bias=True, std=0.02):
+        self.name = name
+        self.weight = Parameter(f"{name}.weight", (m, k), True, ("normal", std))
+        self.bias = Parameter(f"{name}.bias", (m,), False, ("constant", 0.0)) if bias else None
+
+    def own_parameters(self):
+        return [self.weight] + [self.bias] * (self.bias is not None)
+
+    def _of(self, source):
+        return source[self.weight.name], source[self.bias.name] if self.bias else None
+
+    def forward(self, inp, run):
+        out, cache = run.f.linear_forward(inp, *self._of(run.p))
+        run.remember(self, cache)
+        return run.seen(self, inp, out)
+
+    def backward(self, dout, run):
+        dinp, _, _ = run.f.linear_backward(dout, run.recall(self), add_to=self._of(run.g))
+        return dinp
+
+    def multiplies(self, context):
+        return self.weight.size
+
+
+class LayerNorm(Layer):
+    """Normalises the channels of each token: (..., C) -> (..., C)."""
+
+    def __init__(self, name, channels, bias=True):
+        self.name = name
+        self.weight = Parameter(f"{name}.weight", (channels,), False, ("constant", 1.0))
+        self.bias = Parameter(f"{name}.bias", (channels,), False, ("constant", 0.0)) if bias else None
+
+    own_parameters, _of = Linear.own_parameters, Linear._of
+
+    def forward(self, inp, run):
+        out, cache = run.f.layernorm_forward(inp, *self._of(run.p), NORM_EPS)
+        run.remember(self, cache)
+        return run.seen(self, inp, out)
+
+    def backward(self, dout, run):
+        dinp, _, _ = run.f.layernorm_backward(dout, run.recall(self), add_to=self._of(run.g))
+        return dinp
+
+
+class Residual(Layer):
+    """inp + dropout(branch); `site` tells this mask from all others of the step."""
+
+    def __init__(self, name, rate, site):
+        self.name, self.rate, self.site = name, rate, site
+
+    def forward(self, inp, branch, run):
+        key = run.dropout.at(self.site) if run.dropout else None
+        out, cache = run.f.residual_forward(inp, branch, self.rate, key)
+        run.remember(self, cache)
+        return run.seen(self, inp, out)
+
+    def backward(self, dout, run):
+        """Return (dinp, dbranch)."""
+        return run.f.residual_backward(dout, run.recall(self))
+
+
+class Head(Layer):
+    """The last linear map and the loss in one, so that not all logits need exist at once.
+
+    tied_to   a parameter to use as weight (the token embedding), or None for one of its own
+    """
+
+    def __init__(self, name, channels, vocab, bias=True, std=0.02, tied_to=None):
+        self.name = name
+        self.tied = tied_to is not None
+        self.weight = tied_to or Parameter(f"{name}.weight", (vocab, channels), True, ("normal", std))
+        self.bias = Parameter(f"{name}.bias", (vocab,), False, ("constant", 0.0)) if bias else None
+
+    _of, multiplies = Linear._of, Linear.multiplies
+
+    def own_parameters(self):
+        return [self.weight] * (not self.tied) + [self.bias] * (self.bias is not None)
+
+    def logits(self, inp, run):
+        """(..., C) -> (..., V); remembers nothing."""
+        return run.seen(self, inp, run.f.linear_forward(inp, *self._of(run.p))[0])
+
+    def forward(self, inp, targets, run):
+        """(B, T, C) and targets (B, T) -> losses (B*T,) in nats."""
+        rows = inp.reshape(-1, inp.shape[-1])
+        losses, cache = run.f.linear_cross_entropy_forward(rows, *self._of(run.p), targets.reshape(-1))
+        run.remember(self, (cache, inp.shape))
+        return run.seen(self, inp, losses)
+
+    def backward(self, dlosses, run):
+        cache, shape = run.recall(self)
+        dinp, _, _ = run.f.linear_cross_entropy_backward(dlosses, cache, add_to=self._of(run.g))
+        return dinp.reshape(shape)

@@ -1,0 +1,52 @@
+"""Layer normalisation over the channels of each token."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import shapes
+
+
+class LayerNormCache(NamedTuple):
+    inp: np.ndarray            # (..., C)
+    weight: np.ndarray         # (C,)
+    bias: np.ndarray | None    # (C,)
+    mean: np.ndarray           # (..., 1)
+    rstd: np.ndarray           # (..., 1)
+
+
+def layernorm_forward(inp, weight, bias=None, eps=1e-5):
+    """out = (inp - mean) rstd weight + bias, with rstd = 1 / sqrt(variance + eps), per token.
+
+    Shapes    inp (..., C), weight (C,), bias (C,) or None -> out (..., C)
+    Caches    mean and rstd; the normalised input is recomputed in the backward pass
+    Raises    ShapeError
+    Source    Ba, Kiros, Hinton 2016, arXiv:1607.06450, section 3
+    """
+    shapes.channels(inp, weight, bias)
+    mean = inp.mean(-1, keepdims=True)                                              # (..., 1)
+    rstd = 1.0 / np.sqrt(((inp - mean) ** 2).mean(-1, keepdims=True) + eps)         # (..., 1)
+    out = (inp - mean) * rstd * weight                                              # (..., C)
+    if bias is not None:
+        out += bias
+    return out, LayerNormCache(inp, weight, bias, mean, rstd)
+
+
+def layernorm_backward(dout, cache, add_to=None):
+    """Return (dinp, dweight, dbias); dbias is None without a bias.
+
+    add_to    (dweight, dbias) arrays the parameter gradients are added to; new ones if omitted
+    """
+    inp, weight, bias, mean, rstd = cache
+    norm = (inp - mean) * rstd                                                      # (..., C)
+    dnorm = dout * weight                                                           # (..., C)
+    # mean and rstd depend on every channel: take from dnorm its mean and its share along norm.
+    dinp = rstd * (dnorm - dnorm.mean(-1, keepdims=True) - norm * (dnorm * norm).mean(-1, keepdims=True))
+    over_rows = tuple(range(inp.ndim - 1))
+    gradients = [(dout * norm).sum(over_rows), None if bias is None else dout.sum(over_rows)]
+    for i, into in enumerate(add_to or ()):
+        if into is not None:
+            into += gradients[i]
+            gradients[i] = into
+    return dinp, *gradients

@@ -1,0 +1,46 @@
+"""The linear map, with or without a bias."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import shapes
+from .matmul import matmul
+
+
+class LinearCache(NamedTuple):
+    inp: np.ndarray            # (..., K)
+    weight: np.ndarray         # (M, K)
+    bias: np.ndarray | None    # (M,)
+
+
+def linear_forward(inp, weight, bias=None):
+    """out = inp weight^T + bias.
+
+    Shapes    inp (..., K), weight (M, K), bias (M,) or None -> out (..., M)
+    Caches    references to the inputs; nothing is computed for the backward pass
+    Raises    ShapeError
+    """
+    shapes.linear(inp, weight, bias)
+    rows = inp.reshape(-1, inp.shape[-1])                                           # (N, K)
+    out = matmul(rows, weight, transpose_b=True, bias=bias)                         # (N, M)
+    return out.reshape(*inp.shape[:-1], len(weight)), LinearCache(inp, weight, bias)
+
+
+def linear_backward(dout, cache, add_to=None):
+    """Return (dinp, dweight, dbias); dbias is None without a bias.
+
+    add_to    (dweight, dbias) arrays the parameter gradients are added to; new ones if omitted
+    """
+    inp, weight, bias = cache
+    rows, drows = inp.reshape(-1, inp.shape[-1]), dout.reshape(-1, dout.shape[-1])  # (N, K), (N, M)
+    dweight, dbias = add_to or (None, None)
+    dinp = matmul(drows, weight).reshape(inp.shape)                                 # (N, M) (M, K)
+    dweight = matmul(drows, rows, transpose_a=True, add_to=dweight)                 # (M, N) (N, K)
+    if bias is None:
+        return dinp, dweight, None
+    if dbias is None:
+        return dinp, dweight, drows.sum(0)
+    dbias += drows.sum(0)                                                           # (M,)
+    return dinp, dweight, dbias

@@ -1,0 +1,24 @@
+"""The matrix product: the one operation all others get their products from."""
+from __future__ import annotations
+
+import numpy as np
+
+
+def matmul(a: np.ndarray, b: np.ndarray, *, transpose_a: bool = False, transpose_b: bool = False,
+           bias: np.ndarray | None = None, add_to: np.ndarray | None = None) -> np.ndarray:
+    """out = a b + bias, where a and b may be stored transposed.
+
+    A linear layer needs three of them: inp weight^T forward, dout weight for the input's gradient
+    and dout^T inp for the weight's.
+
+    Shapes    a (M, K) or stored (K, M); b (K, N) or stored (N, K); bias (N,) -> out (M, N)
+    add_to    an array (M, N) the product is added to, in place; it is then also what is returned
+    """
+    a, b = a.T if transpose_a else a, b.T if transpose_b else b
+    out = a @ b                                                                     # (M, K) (K, N) -> (M, N)
+    if bias is not None:
+        out += bias                                                                 # (M, N)
+    if add_to is None:
+        return out
+    add_to += out
+    return add_to
