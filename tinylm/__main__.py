@@ -1,0 +1,4 @@
+"""`python -m tinylm` is the same as `tinylm`."""
+from .cli.main import entry
+
+entry()
