@@ -1,0 +1,402 @@
+"""Prepared data: a corpus as two files of tokens that are mapped into memory, never loaded.
+
+    <cache>/data/<name>-<digest>/
+        train.bin, val.bin   token ids, uint16, little-endian
+        tokenizer.json
+        meta.json            what is in there, how it was made, and the digest of every file
+
+A folder is written under a temporary name and renamed when it is complete, so what carries the
+final name is whole; and because `meta.json` seals itself and the other files, damage is noticed.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from tinylm import config
+from tinylm.errors import DataMissing, TinylmError, UsageError
+
+from . import corpora
+from .tokenizer import Tokenizer, char_tokenizer
+
+FORMAT = 1
+DTYPE = np.dtype("<u2")
+SPLITS = ("train", "val")
+_FILES = ("train.bin", "val.bin", "tokenizer.json")
+_STALE_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The entropy of the source over the validation documents: no model's expected loss is lower.
+
+    bits_per_byte   −Σ log2 p(document) / Σ bytes, from the known probabilities
+    standard_error  of that ratio, over the documents
+    documents       how many there are
+    """
+
+    bits_per_byte: float
+    standard_error: float
+    documents: int
+
+
+class Dataset:
+    """Prepared data on the disk.
+
+    name       of the corpus
+    path       the folder
+    tokenizer  the `Tokenizer` the ids belong to
+    meta       the content of `meta.json`
+    train, val read-only memory maps, uint16 (tokens,)
+    floor      entropy floor of the validation documents, where the source is known; else None
+    digest     of tokens and tokenizer: equal digests mean equal training data
+    notes      what a person should know about how it was made, one line each
+    """
+
+    def __init__(self, path: Path, meta: dict, tokenizer: Tokenizer, notes: tuple[str, ...] = ()):
+        self.path, self.meta, self.tokenizer = path, meta, tokenizer
+        self.name: str = meta["name"]
+        self.digest: str = meta["digest"]
+        self.floor = Floor(**meta["floor"]) if meta["floor"] else None
+        self.notes = notes
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.name} {self.digest} {self.tokenizer.name}>"
+
+    @cached_property
+    def train(self) -> np.ndarray:
+        return self._map("train")
+
+    @cached_property
+    def val(self) -> np.ndarray:
+        return self._map("val")
+
+    def split(self, name: str) -> np.ndarray:
+        """The tokens of "train" or "val".  Raises UsageError for another name."""
+        if name not in SPLITS:
+            raise UsageError(f"split {name!r}: choose train or val")
+        return self.train if name == "train" else self.val
+
+    def documents(self, name: str, limit: int | None = None) -> Iterator[str]:
+        """The texts of a split, decoded from its tokens; at most `limit` of them."""
+        tokens, end = self.split(name), self.tokenizer.end_of_text
+        if self.meta["single"] or end is None:
+            yield self.tokenizer.decode(np.asarray(tokens))
+            return
+        start, given, block = 0, 0, 1 << 20
+        pending: list[np.ndarray] = []
+        while start < len(tokens) and (limit is None or given < limit):
+            piece = np.asarray(tokens[start:start + block])
+            ends = np.flatnonzero(piece == end)
+            last = 0
+            for stop in ends.tolist():
+                if limit is not None and given >= limit:
+                    return
+                yield self.tokenizer.decode(np.concatenate([*pending, piece[last:stop]]))
+                pending, last, given = [], stop + 1, given + 1
+            pending.append(piece[last:])
+            start += block
+
+    def _map(self, split: str) -> np.ndarray:
+        try:
+            return np.memmap(self.path / f"{split}.bin", dtype=DTYPE, mode="r",
+                             shape=(self.meta["splits"][split]["tokens"],))
+        except (OSError, ValueError) as error:
+            raise DataMissing(f"{self.path / split}.bin cannot be mapped: {error}; "
+                              "prepare the data again") from None
+
+
+def prepare(source: str | os.PathLike, *, documents: str = "auto", size: int | None = None, seed: int = 0,
+            cache: str | Path | None = None, tokenizer: Tokenizer | None = None) -> Dataset:
+    """Turn a corpus into tokens on the disk, or find it there; the same request gives the same bytes.
+
+    source     name of a corpus, path of a text file, or folder of data prepared before
+    documents  how a file is cut into documents, see `corpora.open_corpus`
+    size       stories to generate, or bytes of TinyStories to use
+    seed       of the split by document and of the generated stories
+    cache      folder for prepared data; default `config.cache_dir()/data`
+    tokenizer  encode with this one (to evaluate a model on another text) instead of a character
+               vocabulary made for the corpus
+
+    That vocabulary covers training **and** validation text, as nanoGPT's does, so validation has no
+    unknown symbol.  It tells a model which characters exist, not where they stand.
+
+    Every document ends with `<|endoftext|>`, a token of zero bytes.  A file that is one document
+    gets none, and its vocabulary has no such symbol.
+
+    Raises DataMissing for data that is absent or unusable, UsageError for a request that makes no
+    sense, TinylmError where the cache folder cannot be written.
+    """
+    if isinstance(source, os.PathLike) or source not in corpora.DESCRIPTIONS:
+        try:
+            if (Path(source) / "meta.json").is_file():
+                return load(source)
+        except (OSError, ValueError):
+            pass  # not a path at all; open_corpus says so
+    corpus = corpora.open_corpus(source, documents, size, seed)
+    if tokenizer is not None and not corpus.single and tokenizer.end_of_text is None:
+        raise UsageError(f"{corpus.name} has several documents, but {tokenizer.name} has no "
+                         "<|endoftext|> to end them with; --documents whole takes a file as one")
+    key = hashlib.sha256(json.dumps([FORMAT, corpus.digest, corpus.single, seed,
+                                     tokenizer and tokenizer.digest]).encode()).hexdigest()[:12]
+    root = Path(cache) if cache is not None else config.cache_dir() / "data"
+    final = root / f"{corpus.name}-{key}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _sweep(root)
+        return _prepare(corpus, final, seed, tokenizer)
+    except OSError as error:
+        raise TinylmError(f"cannot keep prepared data in {root}: {error.strerror or error}; "
+                          "set TINYLM_CACHE_DIR to a folder with room") from None
+
+
+def load(path: str | Path) -> Dataset:
+    """Open prepared data, checking every file against the digests in `meta.json`.
+
+    Raises DataMissing for a folder that is missing, incomplete or damaged.
+    """
+    path = Path(path)
+    advice = "delete the folder and prepare the data again"
+    try:
+        meta = _read_meta(path / "meta.json")
+        for name in _FILES:
+            file, want = path / name, meta["files"][name]
+            have = file.stat().st_size
+            if have != want["size"]:
+                raise DataMissing(f"{name} has {have} bytes instead of {want['size']}")
+            if _digest_of(file) != want["sha256"]:
+                raise DataMissing(f"the content of {name} has changed")
+        tokenizer = Tokenizer.load(path / "tokenizer.json")
+        if tokenizer.digest != meta["vocabulary"]["digest"]:
+            raise DataMissing("tokenizer.json is another one")
+        return Dataset(path, meta, tokenizer)
+    except FileNotFoundError as error:
+        what = Path(error.filename).name if path.is_dir() else "the folder"
+        raise DataMissing(f"{path}: no prepared data, {what} is missing; {advice}") from None
+    except OSError as error:
+        raise DataMissing(f"{path}: prepared data cannot be read: {error.strerror}") from None
+    except DataMissing as error:
+        raise DataMissing(f"{path}: damaged data: {error}; {advice}") from None
+
+
+# -- building ---------------------------------------------------------------------------------------
+
+def _prepare(corpus: corpora.Corpus, final: Path, seed: int, tokenizer: Tokenizer | None) -> Dataset:
+    notes = corpus.notes
+    if final.exists():
+        try:
+            return _with_notes(load(final), notes)
+        except DataMissing as error:
+            reason = str(error).removeprefix(f"{final}: ").split(";")[0]
+            notes += (f"{final.name} was prepared again ({reason})",)
+            _discard(final)
+    building = Path(tempfile.mkdtemp(prefix=f".building-{final.name}-", dir=final.parent))
+    try:
+        _build(corpus, building, seed, tokenizer)
+        for _ in range(10):
+            try:
+                building.rename(final)
+                break
+            except OSError:  # another process was faster: its data is as good as ours
+                if not final.exists():
+                    raise
+                try:
+                    return _with_notes(load(final), notes)
+                except DataMissing:
+                    _discard(final)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return _with_notes(load(final), notes)
+
+
+def _build(corpus: corpora.Corpus, folder: Path, seed: int, tokenizer: Tokenizer | None) -> None:
+    if corpus.single:
+        # All of them, not the first: only at its end does the reader notice a file that changed.
+        text = [document.text for document in corpus.documents()][0]
+        characters = set(text)
+        parts: dict[str, Callable[[], Iterator[corpora.Document]]] = {
+            name: (lambda part=part: iter([corpora.Document(part)]))
+            for name, part in zip(SPLITS, corpora.split_text(text), strict=True)}
+        removed = repeated = 0
+    else:
+        characters, split = _survey(corpus, seed)
+        removed, repeated = split.removed, split.repeated
+        parts = {"train": lambda: _chosen(corpus, split.train), "val": lambda: _chosen(corpus, split.val)}
+    tok = tokenizer or _character_vocabulary(characters, end_of_text=not corpus.single)
+    if tok.vocab_size > np.iinfo(DTYPE).max + 1:
+        raise UsageError(f"{tok.vocab_size} symbols do not fit into 16 bits: use a smaller vocabulary")
+    end = None if corpus.single else tok.end_of_text
+    splits, floors = {}, {}
+    for name in SPLITS:
+        splits[name], floors[name] = _write_tokens(folder / f"{name}.bin", parts[name](), tok, end)
+    tok.save(folder / "tokenizer.json")
+    _sync(folder / "tokenizer.json")
+    files = {name: {"size": (folder / name).stat().st_size, "sha256": _digest_of(folder / name)}
+             for name in _FILES}
+    digest = hashlib.sha256(json.dumps([tok.digest, files["train.bin"], files["val.bin"]],
+                                       sort_keys=True).encode()).hexdigest()[:16]
+    _write_meta(folder / "meta.json", {
+        "format": FORMAT, "name": corpus.name, "source": corpus.source, "dtype": "uint16",
+        "digest": digest, "single": corpus.single, "seed": seed, "splits": splits,
+        "duplicates": {"removed_from_val": removed, "repeated_in_train": repeated},
+        "skipped": corpus.skipped, "floor": floors["val"],
+        "vocabulary": {"name": tok.name, "size": tok.vocab_size, "digest": tok.digest,
+                       "end_of_text": tok.end_of_text},
+        "files": files})
+
+
+def _survey(corpus: corpora.Corpus, seed: int) -> tuple[set[str], corpora.Split]:
+    """First pass: the characters in use, and which document goes where."""
+    characters: set[str] = set()
+
+    def keys(documents: Iterator[corpora.Document]) -> list[bytes]:
+        found = []
+        for document in documents:
+            characters.update(document.text)
+            found.append(corpora.text_key(document.text))
+        return found
+
+    train = keys(corpus.documents())
+    if corpus.validation is None:
+        return characters, corpora.split_documents(train, seed)
+    return characters, corpora.given_split(train, keys(corpus.validation()))
+
+
+def _chosen(corpus: corpora.Corpus, numbers: np.ndarray) -> Iterator[corpora.Document]:
+    """The documents with these ascending numbers; a given validation part counts on after training."""
+    def every() -> Iterator[corpora.Document]:
+        yield from corpus.documents()
+        if corpus.validation is not None:
+            yield from corpus.validation()
+
+    wanted = iter(numbers.tolist())
+    number = next(wanted, None)
+    for at, document in enumerate(every()):
+        if at == number:
+            yield document
+            number = next(wanted, None)
+
+
+def _character_vocabulary(characters: set[str], end_of_text: bool) -> Tokenizer:
+    if len(characters) + end_of_text > np.iinfo(DTYPE).max + 1:
+        raise UsageError(f"the text uses {len(characters)} different characters; 65,535 are possible")
+    return char_tokenizer(characters, end_of_text)
+
+
+def _write_tokens(path: Path, documents: Iterator[corpora.Document], tok: Tokenizer,
+                  end: int | None) -> tuple[dict, dict | None]:
+    """Second pass: encode one split.  Returns its counts and, where all log-probabilities are known,
+    its floor."""
+    counts = {"tokens": 0, "bytes": 0, "chars": 0, "documents": 0}
+    known: list[tuple[float, int]] | None = []
+    closing = np.array([] if end is None else [end], dtype=DTYPE)
+    with path.open("wb") as file:
+        for document in documents:
+            ids = tok.encode(document.text)
+            file.write(np.concatenate([ids.astype(DTYPE), closing]).tobytes())
+            size = len(document.text.encode("utf-8"))
+            counts["tokens"] += len(ids) + len(closing)
+            counts["bytes"] += size
+            counts["chars"] += len(document.text)
+            counts["documents"] += 1
+            if document.logp is None:
+                known = None
+            elif known is not None:
+                known.append((document.logp, size))
+        file.flush()
+        os.fsync(file.fileno())
+    return counts, _floor(known) if known else None
+
+
+def _floor(known: list[tuple[float, int]]) -> dict:
+    """Bits per byte of documents with known log-probabilities (nats), as a ratio estimate r = Σb/Σn.
+
+    Its standard error is √(Σ(bᵢ − r·nᵢ)² · k/(k−1)) / Σn for k documents.
+    Source: Cochran 1977, Sampling Techniques, section 6.4 (without the finite-population factor).
+    """
+    bits = np.array([-logp / math.log(2) for logp, _ in known])
+    sizes = np.array([size for _, size in known], dtype=np.float64)
+    ratio, k = bits.sum() / sizes.sum(), len(known)
+    spread = ((bits - ratio * sizes) ** 2).sum() * (k / (k - 1) if k > 1 else 1.0)
+    return {"bits_per_byte": float(ratio), "standard_error": float(math.sqrt(spread) / sizes.sum()),
+            "documents": k}
+
+
+# -- files ------------------------------------------------------------------------------------------
+
+def _seal(meta: dict) -> str:
+    content = {k: v for k, v in meta.items() if k != "seal"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _write_meta(path: Path, meta: dict) -> None:
+    meta = json.loads(json.dumps(meta))
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(meta | {"seal": _seal(meta)}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_meta(path: Path) -> dict:
+    """The sealed content.  Raises DataMissing where it is not what `_write_meta` wrote."""
+    try:
+        meta = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise DataMissing("meta.json is not JSON") from None
+    if not isinstance(meta, dict):
+        raise DataMissing("meta.json is not an object")
+    if meta.get("format") != FORMAT:
+        raise DataMissing(f"meta.json has format {str(meta.get('format'))[:20]}, this tinylm reads {FORMAT}")
+    try:
+        sealed = meta.get("seal") == _seal(meta)
+    except (RecursionError, ValueError):
+        sealed = False
+    if not sealed:
+        raise DataMissing("the content of meta.json has changed")
+    return meta
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _discard(folder: Path) -> None:
+    """Take a damaged folder away at once, then delete it; a reader that has it mapped keeps its pages."""
+    try:
+        aside = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+        folder.rename(aside / folder.name)
+        shutil.rmtree(aside, ignore_errors=True)
+    except FileNotFoundError:
+        pass  # another process did it
+
+
+def _sweep(root: Path) -> None:
+    """Delete what a killed process left behind a day ago or earlier."""
+    for left in root.glob(".building-*"):
+        try:
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+        except OSError:
+            continue
+
+
+def _with_notes(dataset: Dataset, notes: tuple[str, ...]) -> Dataset:
+    dataset.notes = notes
+    return dataset
