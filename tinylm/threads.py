@@ -48,17 +48,22 @@ def prepare(requested: int | None = None) -> tuple[int, str | None]:
     counts are set through their own functions instead.
     """
     count, note = resolve(requested)
-    for name in _BLAS_VARIABLES:
-        os.environ[name] = "1"
+    prepare_blas()
     if "numba" in sys.modules:
         import numba
         numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
     else:
         os.environ["NUMBA_NUM_THREADS"] = str(count)
+    return count, note
+
+
+def prepare_blas() -> None:
+    """Give BLAS one thread, whether or not numpy has already been imported."""
+    for name in _BLAS_VARIABLES:
+        os.environ[name] = "1"
     if "numpy" in sys.modules:
         import threadpoolctl
         threadpoolctl.threadpool_limits(1, user_api="blas")
-    return count, note
 
 
 @contextmanager
@@ -71,12 +76,3 @@ def cpu_threads(count: int):
         yield
     finally:
         numba.set_num_threads(before)
-
-
-@contextmanager
-def one_blas_thread():
-    """Keep BLAS to one thread for a block, so that a NumPy product does not start a second pool
-    and its result does not depend on the machine's core count."""
-    import threadpoolctl
-    with threadpoolctl.threadpool_limits(1, user_api="blas"):
-        yield
