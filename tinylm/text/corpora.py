@@ -190,10 +190,22 @@ def _tinystories(size: int | None) -> Corpus:
         if want and scan.digest != want:
             raise DataMissing(f"{path}: not what was downloaded (its sha256 has changed); "
                               "delete it and run: tinylm data get tinystories")
-    digest = hashlib.sha256(f"tinystories {train.digest} {val.digest}".encode())
-    return Corpus("tinystories", found.source, digest.hexdigest(),
-                  lambda: _pieces(found.train, train, _at_markers),
-                  validation=lambda: _pieces(found.valid, val, _at_markers), notes=found.notes)
+    digest = hashlib.sha256(f"tinystories {train.digest} {val.digest} {size}".encode())
+    source = found.source if size is None else f"{found.source}; {size:,} bytes of it"
+    return Corpus("tinystories", source, digest.hexdigest(),
+                  lambda: _first(_pieces(found.train, train, _at_markers), size),
+                  validation=lambda: _first(_pieces(found.valid, val, _at_markers), size and size // 10),
+                  notes=found.notes)
+
+
+def _first(documents: Iterator[Document], size: int | None) -> Iterator[Document]:
+    """Documents until `size` bytes are full, but always one."""
+    total = 0
+    for number, document in enumerate(documents):
+        total += len(document.text.encode("utf-8"))
+        if size is not None and total > size and number:
+            return
+        yield document
 
 
 def _file(path: Path, mode: str, named: str) -> Corpus:

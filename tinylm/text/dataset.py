@@ -91,6 +91,8 @@ class Dataset:
     def documents(self, name: str, limit: int | None = None) -> Iterator[str]:
         """The texts of a split, decoded from its tokens; at most `limit` of them."""
         tokens, end = self.split(name), self.tokenizer.end_of_text
+        if limit is not None and limit < 1:
+            return
         if self.meta["single"] or end is None:
             yield self.tokenizer.decode(np.asarray(tokens))
             return
@@ -188,6 +190,22 @@ def load(path: str | Path) -> Dataset:
         raise DataMissing(f"{path}: prepared data cannot be read: {error.strerror}") from None
     except DataMissing as error:
         raise DataMissing(f"{path}: damaged data: {error}; {advice}") from None
+
+
+def prepared(cache: str | Path | None = None) -> list[dict]:
+    """What is prepared on this machine: name, path, tokens, vocabulary of each folder that is whole
+    by its `meta.json`; the token files are not read."""
+    root = Path(cache) if cache is not None else config.cache_dir() / "data"
+    found = []
+    for path in sorted(root.glob("*/meta.json")):
+        try:
+            meta = _read_meta(path)
+        except (DataMissing, OSError):
+            continue
+        found.append({"name": meta["name"], "path": str(path.parent),
+                      "tokens": sum(meta["splits"][s]["tokens"] for s in SPLITS),
+                      "vocabulary": meta["vocabulary"]["name"]})
+    return found
 
 
 # -- building ---------------------------------------------------------------------------------------
