@@ -1,0 +1,5 @@
+"""The plots of the stories, a few to a module; `PLOTS` has them all, in a fixed order."""
+
+from tinylm.text.stories.plots import home
+
+PLOTS = (*home.PLOTS,)
