@@ -1,0 +1,109 @@
+"""Twins of `tinylm.ops.activations`."""
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..ops import activations as definition
+from ..ops import shapes
+from . import memory
+from .jit import parallel, serial
+from .matmul import contiguous
+from .rows import parts_for
+from .vector_math import tanh32
+
+_SCALE, _CUBIC = np.float32(definition.GELU_SCALE), np.float32(definition.GELU_CUBIC)
+_HALF, _ONE, _THREE = np.float32(0.5), np.float32(1.0), np.float32(3.0)
+
+
+@serial
+def _relu_forward_range(out, inp):
+    for i in range(inp.size):
+        # Written so that NaN passes through, as in NumPy: a spike must not be hidden.
+        out[i] = np.float32(0.0) if inp[i] < np.float32(0.0) else inp[i]
+
+
+@serial
+def _relu_backward_range(dinp, dout, cache):
+    for i in range(dout.size):
+        dinp[i] = dout[i] if cache[i] > np.float32(0.0) else np.float32(0.0)
+
+
+@serial
+def _gelu_forward_range(out, inp):
+    for i in range(inp.size):
+        x = inp[i]
+        out[i] = _HALF * x * (_ONE + tanh32(_SCALE * (x + _CUBIC * x * x * x)))
+
+
+@serial
+def _gelu_backward_range(dinp, dout, inp):
+    for i in range(dout.size):
+        x = inp[i]
+        tanh = tanh32(_SCALE * (x + _CUBIC * x * x * x))
+        dinner = _SCALE * (_ONE + _THREE * _CUBIC * x * x)
+        dinp[i] = dout[i] * (_HALF * (_ONE + tanh) + _HALF * x * (_ONE - tanh * tanh) * dinner)
+
+
+@parallel
+def _relu_forward(out, inp, parts):
+    for part in prange(parts):
+        low, high = inp.size * part // parts, inp.size * (part + 1) // parts
+        _relu_forward_range(out[low:high], inp[low:high])
+
+
+@parallel
+def _relu_backward(dinp, dout, cache, parts):
+    for part in prange(parts):
+        low, high = dout.size * part // parts, dout.size * (part + 1) // parts
+        _relu_backward_range(dinp[low:high], dout[low:high], cache[low:high])
+
+
+@parallel
+def _gelu_forward(out, inp, parts):
+    for part in prange(parts):
+        low, high = inp.size * part // parts, inp.size * (part + 1) // parts
+        _gelu_forward_range(out[low:high], inp[low:high])
+
+
+@parallel
+def _gelu_backward(dinp, dout, inp, parts):
+    for part in prange(parts):
+        low, high = dout.size * part // parts, dout.size * (part + 1) // parts
+        _gelu_backward_range(dinp[low:high], dout[low:high], inp[low:high])
+
+
+def _forward(kernel, inp):
+    inp = contiguous(inp)
+    out = memory.empty(inp.shape)
+    kernel(out.reshape(-1), inp.reshape(-1), parts_for(inp.size, numba.get_num_threads()))
+    return out, inp
+
+
+def _backward(kernel, dout, cache):
+    shapes.same(dout=dout, cache=cache)
+    dout, dinp = contiguous(dout), memory.empty(dout.shape)
+    kernel(dinp.reshape(-1), dout.reshape(-1), cache.reshape(-1), parts_for(dout.size, numba.get_num_threads()))
+    return (dinp,)
+
+
+def relu_forward(inp):
+    """See `tinylm.ops.relu_forward`; float32."""
+    out, _ = _forward(_relu_forward, inp)
+    return out, out
+
+
+def relu_backward(dout, cache):
+    """See `tinylm.ops.relu_backward`."""
+    return _backward(_relu_backward, dout, cache)
+
+
+def gelu_forward(inp):
+    """See `tinylm.ops.gelu_forward`; float32."""
+    return _forward(_gelu_forward, inp)
+
+
+def gelu_backward(dout, cache):
+    """See `tinylm.ops.gelu_backward`."""
+    return _backward(_gelu_backward, dout, cache)

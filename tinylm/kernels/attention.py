@@ -1,0 +1,294 @@
+"""Twins of `tinylm.ops.attention`: a block of queries at a time, the upper triangle skipped.
+
+One task is one head of one sequence.  It copies the head's keys and values into panels and takes its
+queries BLOCK_ROWS at a time, so that scores never need more than BLOCK_ROWS x T numbers a thread.
+Forward keeps one number a query, ln of its sum of exponentials; backward computes scores again.
+"""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..ops import shapes
+from ..ops.random import DropoutKey
+from . import memory
+from .jit import parallel, serial
+from .matmul import contiguous, pack_panel, packed_columns, panel_width, tile_any
+from .residual import drop, mask_arguments, mask_numbers
+from .simd import ROWS, WIDE
+from .vector_math import exp32
+
+BLOCK_ROWS = 16 * ROWS
+
+
+class AttentionCache(NamedTuple):
+    inp: np.ndarray          # (B, T, 3C)
+    heads: int
+    out: np.ndarray          # (B, T, C)
+    log_sums: np.ndarray     # (B, H, T): ln sum exp of each query's scaled scores
+    rate: float
+    key: DropoutKey | None
+
+
+@serial
+def _pack(packed, b, first, ks, cs, K, N):
+    """Panels of the K x N matrix whose element (k, j) is b[first + k ks + j cs]."""
+    column = 0
+    while column < N:
+        width = panel_width(N - column)
+        pack_panel(packed, column * K, b, first + column * cs, ks, cs, K, min(width, N - column), width)
+        column += width
+
+
+@serial
+def _times(out, io, ldo, a, ia, rs, ks, packed, depth, skip, K, rows, N, zeros, accumulate):
+    """out (rows, N) = a[:, skip:skip+K] b[skip:skip+K] for at most ROWS rows; b has `depth` rows."""
+    column = 0
+    while column < N:
+        width = panel_width(N - column)
+        at = io + column
+        if accumulate:
+            tile_any(out, at, ldo, out, at, ldo, a, ia + skip * ks, rs, ks, packed,
+                     column * depth + skip * width, K, rows, min(width, N - column), width)
+        else:
+            tile_any(out, at, ldo, zeros, 0, 0, a, ia + skip * ks, rs, ks, packed,
+                     column * depth + skip * width, K, rows, min(width, N - column), width)
+        column += width
+
+
+@serial
+def _scores(score, ld, a, ia, rs, packed, D, T, q0, q1, zeros):
+    """score[i - q0, j] = a[i] . b[j] for queries q0 <= i < q1 and at least all j <= i."""
+    for row in range(q0, q1, ROWS):
+        rows = min(ROWS, q1 - row)
+        column = 0
+        while column < row + rows:
+            width = panel_width(T - column)
+            tile_any(score, (row - q0) * ld + column, ld, zeros, 0, 0, a, ia + row * rs, rs, 1,
+                     packed, column * D, D, rows, width, width)
+            column += width
+
+
+@serial
+def _softmax_row(row, scale):
+    """softmax(scale row) in place; returns ln sum exp."""
+    top = row[0]
+    for j in range(row.size):
+        top = max(top, row[j])
+    top *= scale
+    total = np.float32(0.0)
+    for j in range(row.size):
+        e = exp32(row[j] * scale - top)
+        row[j] = e
+        total += e
+    inverse = np.float32(1.0) / total
+    for j in range(row.size):
+        row[j] *= inverse
+    return top + np.log(total)
+
+
+@serial
+def _forward_head(out, log_sums, inp, offset, C, D, T, ld, scratch, zeros, mask_row, numbers, key, threshold, keep, scale):
+    """One head of one sequence.  inp, out flat; `offset` of the head's first query in inp."""
+    keys, values = scratch[:D * ld], scratch[D * ld:][:T * packed_columns(D)]
+    score = scratch[D * ld + T * packed_columns(D):]
+    _pack(keys, inp, offset + C, 1, 3 * C, D, T)
+    _pack(values, inp, offset + 2 * C, 3 * C, 1, T, D)
+    for q0 in range(0, T, BLOCK_ROWS):
+        q1 = min(q0 + BLOCK_ROWS, T)
+        _scores(score, ld, inp, offset, 3 * C, keys, D, T, q0, q1, zeros)
+        for row in range(q0, q1, ROWS):
+            rows = min(ROWS, q1 - row)
+            for i in range(row, row + rows):
+                at = (i - q0) * ld
+                log_sums[i] = _softmax_row(score[at:at + i + 1], scale)
+                if threshold:
+                    mask_numbers(numbers, mask_row + i, key)
+                    drop(score[at:at + i + 1], numbers, threshold, keep)
+                score[at + i + 1:at + row + rows] = 0.0
+            _times(out, row * C, C, score, (row - q0) * ld, ld, 1, values, T, 0, row + rows, rows, D,
+                   zeros, False)
+
+
+@parallel
+def _forward(out, log_sums, inp, heads, scratch, numbers, zeros, key, threshold, keep, scale):
+    B, T, C = out.shape
+    D, parts = C // heads, scratch.shape[0]
+    flat = inp.reshape(-1)
+    ld = packed_columns(T)
+    for part in prange(parts):
+        for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
+            b, h = task // heads, task % heads
+            _forward_head(out[b].reshape(-1)[h * D:], log_sums[b, h], flat, b * T * 3 * C + h * D, C, D, T, ld,
+                          scratch[part], zeros, task * T, numbers[part], key, threshold, keep, scale)
+
+
+@serial
+def _gradient_row(prob, dprob, log_sum, delta, numbers, threshold, keep, scale):
+    """prob <- dropped probabilities, dprob <- gradient of the scores, from scores and out's gradient."""
+    if threshold:
+        for j in range(prob.size):
+            p = exp32(prob[j] * scale - log_sum)
+            factor = np.float32(0.0) if numbers[j] < threshold else keep
+            prob[j] = p * factor
+            dprob[j] = p * (dprob[j] * factor - delta) * scale
+    else:
+        for j in range(prob.size):
+            p = exp32(prob[j] * scale - log_sum)
+            prob[j] = p
+            dprob[j] = p * (dprob[j] - delta) * scale
+
+
+@serial
+def _dot(x, y):
+    total = np.float32(0.0)
+    for i in range(x.size):
+        total += x[i] * y[i]
+    return total
+
+
+@serial
+def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, ld, scratch, zeros, mask_row, numbers,
+                   key, threshold, keep, scale):
+    """One head of one sequence.  dout, out: flat, from the head's first element; dinp like inp."""
+    pd, end = packed_columns(D), D * ld
+    keys_t, values_t = scratch[:end], scratch[end:2 * end]
+    end *= 2
+    keys = scratch[end:end + T * pd]
+    end += T * pd
+    queries, dblock = scratch[end:end + BLOCK_ROWS * pd], scratch[end + BLOCK_ROWS * pd:end + 2 * BLOCK_ROWS * pd]
+    end += 2 * BLOCK_ROWS * pd
+    prob, dprob = scratch[end:end + BLOCK_ROWS * ld], scratch[end + BLOCK_ROWS * ld:]
+    _pack(keys_t, inp, offset + C, 1, 3 * C, D, T)
+    _pack(values_t, inp, offset + 2 * C, 1, 3 * C, D, T)
+    _pack(keys, inp, offset + C, 3 * C, 1, T, D)
+    for q0 in range(0, T, BLOCK_ROWS):
+        q1 = min(q0 + BLOCK_ROWS, T)
+        n = q1 - q0
+        _pack(queries, inp, offset + q0 * 3 * C, 3 * C, 1, n, D)
+        _pack(dblock, dout, q0 * C, C, 1, n, D)
+        _scores(prob, ld, inp, offset, 3 * C, keys_t, D, T, q0, q1, zeros)
+        _scores(dprob, ld, dout, 0, C, values_t, D, T, q0, q1, zeros)
+        for i in range(q0, q1):
+            at = (i - q0) * ld
+            delta = _dot(dout[i * C:i * C + D], out[i * C:i * C + D])
+            if threshold:
+                mask_numbers(numbers, mask_row + i, key)
+            _gradient_row(prob[at:at + i + 1], dprob[at:at + i + 1], log_sums[i], delta, numbers, threshold,
+                          keep, scale)
+            prob[at + i + 1:at + q1] = 0.0
+            dprob[at + i + 1:at + q1] = 0.0
+        for row in range(q0, q1, ROWS):     # dquery = dscore keys
+            rows = min(ROWS, q1 - row)
+            _times(dinp, offset + row * 3 * C, 3 * C, dprob, (row - q0) * ld, ld, 1, keys, T, 0, row + rows,
+                   rows, D, zeros, False)
+        for row in range(0, q1, ROWS):      # dkeys = dscore^T queries, dvalues = prob^T dout
+            rows, skip = min(ROWS, q1 - row), max(0, row - q0)
+            to = offset + row * 3 * C
+            _times(dinp, to + C, 3 * C, dprob, row, 1, ld, queries, n, skip, n - skip, rows, D, zeros, row < q0)
+            _times(dinp, to + 2 * C, 3 * C, prob, row, 1, ld, dblock, n, skip, n - skip, rows, D, zeros, row < q0)
+
+
+@parallel
+def _backward(dinp, dout, out, log_sums, inp, heads, scratch, numbers, zeros, key, threshold, keep, scale):
+    B, T, C = out.shape
+    D, parts = C // heads, scratch.shape[0]
+    flat, dflat = inp.reshape(-1), dinp.reshape(-1)
+    ld = packed_columns(T)
+    for part in prange(parts):
+        for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
+            b, h = task // heads, task % heads
+            _backward_head(dflat, dout[b].reshape(-1)[h * D:], out[b].reshape(-1)[h * D:], log_sums[b, h], flat,
+                           b * T * 3 * C + h * D, C, D, T, ld, scratch[part], zeros, task * T, numbers[part],
+                           key, threshold, keep, scale)
+
+
+_ZEROS = np.zeros(WIDE, np.float32)
+_NO_MASK = mask_arguments(DropoutKey(0, 0, 0, 0), 0.0)
+
+
+def _arguments(shape, heads, rate, key, floats):
+    """(scratch, numbers, zeros, key, threshold, keep, scale); `floats` of scratch for each thread."""
+    B, T, width = shape
+    parts = max(1, min(numba.get_num_threads(), B * heads))
+    mask = _NO_MASK if key is None or rate == 0 else mask_arguments(key, rate)
+    floats = -(-floats // 16) * 16
+    return (memory.empty((parts, floats)), memory.empty((parts, -(-T // 8) * 8), np.uint16), _ZEROS, *mask,
+            np.float32(1 / np.sqrt(width // (3 * heads))))
+
+
+def attention_forward(inp, heads, rate=0.0, key=None):
+    """See `tinylm.ops.attention_forward`; float32.
+
+    Caches    out and one number a query; probabilities are computed again in the backward pass
+    """
+    shapes.attention(inp, heads)
+    inp = contiguous(inp)
+    B, T, C = inp.shape[0], inp.shape[1], inp.shape[2] // 3
+    D, ld, pd = C // heads, packed_columns.py_func(T), packed_columns.py_func(C // heads)
+    out, log_sums = memory.empty((B, T, C)), memory.empty((B, heads, T))
+    _forward(out, log_sums, inp, heads, *_arguments(inp.shape, heads, rate, key, D * ld + T * pd + BLOCK_ROWS * ld))
+    return out, AttentionCache(inp, heads, out, log_sums, rate, key)
+
+
+def attention_backward(dout, cache):
+    """See `tinylm.ops.attention_backward`."""
+    inp, heads, out, log_sums, rate, key = cache
+    shapes.same(dout=dout, out=out)
+    B, T, C = out.shape
+    D, ld, pd = C // heads, packed_columns.py_func(T), packed_columns.py_func(C // heads)
+    dinp = memory.empty(inp.shape)
+    _backward(dinp, contiguous(dout), out, log_sums, inp, heads,
+              *_arguments(inp.shape, heads, rate, key,
+                          2 * D * ld + T * pd + 2 * BLOCK_ROWS * pd + 2 * BLOCK_ROWS * ld))
+    return (dinp,)
+
+
+@serial
+def _extend_query(out, query, keys, values, score, scale):
+    """out (D,) = softmax(scale query . keys) values, for keys and values (P, D)."""
+    for j in range(score.size):
+        score[j] = _dot(query, keys[j])
+    _softmax_row(score, scale)
+    out[:] = 0.0
+    for j in range(score.size):
+        _add_scaled(out, values[j], score[j])
+
+
+@serial
+def _add_scaled(out, x, factor):
+    for i in range(out.size):
+        out[i] += factor * x[i]
+
+
+@parallel
+def _extend(out, inp, past_keys, past_values, length, heads, score, scale):
+    B, T, C = out.shape
+    D, parts = C // heads, score.shape[0]
+    for part in prange(parts):
+        for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
+            b, low = task // heads, task % heads * D
+            for t in range(T):
+                _extend_query(out[b, t, low:low + D], inp[b, t, low:low + D], past_keys[b, :, low:low + D],
+                              past_values[b, :, low:low + D], score[part, :length + t + 1], scale)
+
+
+def attention_extend(inp, past_keys, past_values, length, heads):
+    """See `tinylm.ops.attention_extend`; float32."""
+    shapes.attention(inp, heads)
+    inp = contiguous(inp)
+    B, T, C = inp.shape[0], inp.shape[1], inp.shape[2] // 3
+    stop = length + T
+    if stop > past_keys.shape[1]:
+        raise shapes.ShapeError(f"the cache holds {past_keys.shape[1]} positions, {stop} are needed")
+    past_keys[:, length:stop] = inp[..., C:2 * C]
+    past_values[:, length:stop] = inp[..., 2 * C:]
+    out = memory.empty((B, T, C))
+    work = B * T * stop * C
+    parts = max(1, min(numba.get_num_threads(), B * heads, work // 100_000))
+    _extend(out, inp, past_keys, past_values, length, heads, memory.empty((parts, stop)),
+            np.float32(1 / np.sqrt(C // heads)))
+    return out

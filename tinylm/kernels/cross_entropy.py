@@ -1,0 +1,133 @@
+"""Twins of `tinylm.ops.cross_entropy`; the one fused with the head never holds all logits."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..ops import shapes
+from ..ops.cross_entropy import CrossEntropyCache
+from . import memory
+from .jit import parallel, serial
+from .linear import add_column_sums
+from .matmul import contiguous, matmul
+from .rows import parts_for
+from .vector_math import exp32
+
+BLOCK_LOGITS = 4 << 20  # logits that exist at a time: 16 MB
+
+
+@serial
+def _log_sum_exp(row):
+    top = row[0]
+    for i in range(row.size):
+        top = max(top, row[i])
+    total = np.float32(0.0)
+    for i in range(row.size):
+        total += exp32(row[i] - top)
+    return top + np.log(total)
+
+
+@serial
+def _prob_row(prob, logits, log_sum, scale):
+    for i in range(logits.size):
+        prob[i] = exp32(logits[i] - log_sum) * scale
+
+
+@parallel
+def _losses(losses, log_sums, logits, targets, parts):
+    rows = logits.shape[0]
+    for part in prange(parts):
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            log_sums[n] = _log_sum_exp(logits[n])
+            losses[n] = log_sums[n] - logits[n, targets[n]]
+
+
+@parallel
+def _gradients(dlogits, logits, log_sums, targets, dlosses, parts):
+    """dlogits = (softmax(logits) - one_hot(target)) dloss; may be the array of logits itself."""
+    rows = logits.shape[0]
+    for part in prange(parts):
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            _prob_row(dlogits[n], logits[n], log_sums[n], dlosses[n])
+            dlogits[n, targets[n]] -= dlosses[n]
+
+
+@parallel
+def _probabilities(prob, logits, log_sums, parts):
+    rows = logits.shape[0]
+    for part in prange(parts):
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            _prob_row(prob[n], logits[n], log_sums[n], np.float32(1.0))
+
+
+def cross_entropy_forward(logits, targets):
+    """See `tinylm.ops.cross_entropy_forward`; float32."""
+    shapes.tokens(targets, logits.shape[-1], "targets")
+    logits, targets = contiguous(logits), _ids(targets)
+    losses, log_sums, prob = memory.empty(len(targets)), memory.empty(len(targets)), memory.empty(logits.shape)
+    parts = parts_for(logits.size, numba.get_num_threads())
+    _losses(losses, log_sums, logits, targets, parts)
+    _probabilities(prob, logits, log_sums, parts)
+    return losses, CrossEntropyCache(prob, targets)
+
+
+def cross_entropy_backward(dlosses, cache):
+    """See `tinylm.ops.cross_entropy_backward`."""
+    prob, targets = cache
+    dlogits = prob * contiguous(dlosses)[:, None]
+    dlogits[np.arange(len(targets)), targets] -= dlosses
+    return (dlogits,)
+
+
+def _ids(targets):
+    return np.require(targets, np.int32, ["C", "A", "W"])
+
+
+class LinearCrossEntropyCache(NamedTuple):
+    inp: np.ndarray            # (N, C)
+    weight: np.ndarray         # (V, C)
+    bias: np.ndarray | None    # (V,)
+    targets: np.ndarray        # (N,)
+    log_sums: np.ndarray       # (N,): ln of the sum of exp of each row's logits
+
+
+def _blocks(rows, vocab):
+    """Slices of rows whose logits fit BLOCK_LOGITS; their size depends on the vocabulary alone."""
+    size = max(1, BLOCK_LOGITS // vocab)
+    return [slice(at, min(at + size, rows)) for at in range(0, rows, size)]
+
+
+def linear_cross_entropy_forward(inp, weight, bias, targets):
+    """See `tinylm.ops.linear_cross_entropy_forward`; float32, in blocks of rows.
+
+    Caches    one number a row; the logits are computed again in the backward pass
+    """
+    shapes.linear(inp, weight, bias)
+    shapes.tokens(targets, len(weight), "targets")
+    inp, targets = contiguous(inp), _ids(targets)
+    losses, log_sums = memory.empty(len(inp)), memory.empty(len(inp))
+    for block in _blocks(len(inp), len(weight)):
+        logits = matmul(inp[block], weight, transpose_b=True, bias=bias)
+        _losses(losses[block], log_sums[block], logits, targets[block],
+                parts_for(logits.size, numba.get_num_threads()))
+    return losses, LinearCrossEntropyCache(inp, weight, bias, targets, log_sums)
+
+
+def linear_cross_entropy_backward(dlosses, cache, add_to=None):
+    """See `tinylm.ops.linear_cross_entropy_backward`.  Adds to the arrays of add_to."""
+    inp, weight, bias, targets, log_sums = cache
+    dlosses = contiguous(dlosses)
+    dweight, dbias = add_to or (np.zeros_like(weight), None if bias is None else np.zeros_like(bias))
+    dinp = memory.empty(inp.shape)
+    for block in _blocks(len(inp), len(weight)):
+        logits = matmul(inp[block], weight, transpose_b=True, bias=bias)
+        _gradients(logits, logits, log_sums[block], targets[block], dlosses[block],
+                   parts_for(logits.size, numba.get_num_threads()))
+        dinp[block] = matmul(logits, weight)
+        matmul(logits, inp[block], transpose_a=True, add_to=dweight)
+        if bias is not None:
+            add_column_sums(dbias, logits)
+    return dinp, dweight, dbias

@@ -1,0 +1,71 @@
+"""Twins of `tinylm.ops.embedding`."""
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..ops import shapes
+from ..ops.embedding import EmbeddingCache
+from . import memory
+from .jit import parallel, serial
+from .matmul import contiguous
+from .rows import parts_for
+
+
+@serial
+def _sum_rows(out, x, y):
+    for i in range(out.size):
+        out[i] = x[i] + y[i]
+
+
+@serial
+def _add(out, x):
+    for i in range(out.size):
+        out[i] += x[i]
+
+
+@parallel
+def _forward(out, tokens, token_weight, position_weight, parts):
+    B, T = tokens.shape
+    rows = B * T
+    for part in prange(parts):
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            _sum_rows(out[n // T, n % T], token_weight[tokens[n // T, n % T]], position_weight[n % T])
+
+
+@parallel
+def _backward(dtoken_weight, dposition_weight, dout, tokens, parts):
+    """Each part has some of the channels and adds all rows in order: no two threads share a sum."""
+    B, T = tokens.shape
+    C = dout.shape[2]
+    for part in prange(parts):
+        low, high = C * part // parts, C * (part + 1) // parts
+        for b in range(B):
+            for t in range(T):
+                _add(dtoken_weight[tokens[b, t], low:high], dout[b, t, low:high])
+                _add(dposition_weight[t, low:high], dout[b, t, low:high])
+
+
+def embedding_forward(tokens, token_weight, position_weight, start=0):
+    """See `tinylm.ops.embedding_forward`; float32."""
+    shapes.tokens(tokens, len(token_weight))
+    stop = start + tokens.shape[1]
+    if stop > len(position_weight):
+        raise shapes.ShapeError(f"positions {start} to {stop - 1} were asked for, "
+                                f"there are {len(position_weight)}")
+    ids = np.require(tokens, np.int32, ["C", "A", "W"])
+    out = memory.empty((*tokens.shape, token_weight.shape[1]))
+    _forward(out, ids, token_weight, position_weight[start:stop], parts_for(out.size, numba.get_num_threads()))
+    return out, EmbeddingCache(ids, token_weight, position_weight, start)
+
+
+def embedding_backward(dout, cache, add_to=None):
+    """See `tinylm.ops.embedding_backward`.  Adds to the arrays of add_to."""
+    tokens, token_weight, position_weight, start = cache
+    if add_to is None:
+        add_to = np.zeros_like(token_weight), np.zeros_like(position_weight)
+    dtoken_weight, dposition_weight = add_to
+    _backward(dtoken_weight, dposition_weight[start:start + tokens.shape[1]], contiguous(dout), tokens,
+              parts_for(dout.size, numba.get_num_threads()))
+    return dtoken_weight, dposition_weight

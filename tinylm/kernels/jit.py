@@ -1,0 +1,115 @@
+"""The one place that says how kernels are compiled and where machine code is kept.
+
+The cache folder carries a digest of every source a kernel can be made of and of the numba version:
+numba itself looks only at the file a function stands in, and would run old machine code after a
+change in a file it calls into.  Importing this module sets numba's cache folder.
+"""
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numba
+from numba import njit
+
+from ..config import cache_dir
+
+# Reordering and contraction are allowed; `nnan` and `ninf` are not, because they would let the
+# compiler delete the checks for numbers that are not finite.
+FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+
+
+def _sources() -> list[Path]:
+    here = Path(__file__).parent
+    return sorted([*here.glob("*.py"), *(here.parent / "ops").glob("*.py")])
+
+
+def _digest() -> str:
+    digest = hashlib.blake2b(numba.__version__.encode(), digest_size=8)
+    for path in _sources():
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _prepare_cache() -> tuple[Path | None, str | None]:
+    """(the cache folder, a note): the folder is None where nothing can be written."""
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or cache_dir() / "kernels") / _digest()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return None, f"kernels are compiled anew each time: no cache in {folder} ({error.strerror})"
+    return folder, None
+
+
+CACHE_FOLDER, CACHE_NOTE = _prepare_cache()
+if CACHE_FOLDER is not None:
+    numba.config.CACHE_DIR = str(CACHE_FOLDER)
+
+
+class _ForgivingCache:
+    """Numba's cache of one function, for which a broken or unwritable file costs a compilation."""
+
+    def __init__(self, cache):
+        self._cache = cache
+
+    def __getattr__(self, name):
+        return getattr(self._cache, name)
+
+    def load_overload(self, signature, context):
+        try:
+            return self._cache.load_overload(signature, context)
+        except Exception as error:  # a damaged pickle can raise anything; nothing is lost by compiling
+            _note_once(f"a damaged kernel cache is being rebuilt in {CACHE_FOLDER} ({type(error).__name__})")
+            with contextlib.suppress(OSError):
+                self._cache.flush()
+            return None
+
+    def save_overload(self, signature, data):
+        try:
+            self._cache.save_overload(signature, data)
+        except Exception as error:  # as above, and a full disk
+            _note_once(f"kernels could not be kept in {CACHE_FOLDER} ({error})")
+
+
+_noted: set[str] = set()
+
+
+def _note_once(text: str) -> None:
+    if text not in _noted:
+        _noted.add(text)
+        sys.stderr.write(f"note: {text}\n")
+
+
+KERNELS = []  # every compiled function, for `tinylm warmup` and `tinylm doctor`
+
+
+def _compile(function, **options):
+    dispatcher = njit(function, nogil=True, error_model="numpy", cache=CACHE_FOLDER is not None, **options)
+    if CACHE_FOLDER is not None:
+        dispatcher._cache = _ForgivingCache(dispatcher._cache)
+    KERNELS.append(dispatcher)
+    return dispatcher
+
+
+def serial(function):
+    """Compile for one thread; what a parallel driver calls for its share of the work."""
+    return _compile(function, fastmath=FASTMATH)
+
+
+def serial_in_order(function):
+    """As `serial`, but sums are done in the order written: for arithmetic whose order is its point."""
+    return _compile(function, fastmath={"contract"})
+
+
+def parallel(function):
+    """Compile a driver whose `prange` loops share work among threads.
+
+    Keep drivers small: parallel compilation takes three times as long.
+    """
+    return _compile(function, fastmath=FASTMATH, parallel=True)

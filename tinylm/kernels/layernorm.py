@@ -1,0 +1,107 @@
+"""Twins of `tinylm.ops.layernorm`."""
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..ops import shapes
+from ..ops.layernorm import LayerNormCache
+from . import memory
+from .jit import parallel, serial
+from .matmul import contiguous
+from .rows import CHUNK_ROWS, add_in_order, chunks_of, parts_for
+
+
+@serial
+def _forward_row(out, inp, weight, bias, eps):
+    """Writes one row; returns (mean, rstd).  A bias of size 0 is none."""
+    C = inp.size
+    total = np.float32(0.0)
+    for i in range(C):
+        total += inp[i]
+    mean = total / np.float32(C)
+    square = np.float32(0.0)
+    for i in range(C):
+        square += (inp[i] - mean) * (inp[i] - mean)
+    rstd = np.float32(1.0) / np.sqrt(square / np.float32(C) + np.float32(eps))
+    if bias.size:
+        for i in range(C):
+            out[i] = (inp[i] - mean) * rstd * weight[i] + bias[i]
+    else:
+        for i in range(C):
+            out[i] = (inp[i] - mean) * rstd * weight[i]
+    return mean, rstd
+
+
+@parallel
+def _forward(out, mean, rstd, inp, weight, bias, eps, parts):
+    rows = inp.shape[0]
+    for part in prange(parts):
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            mean[n], rstd[n] = _forward_row(out[n], inp[n], weight, bias, eps)
+
+
+@serial
+def _backward_row(dinp, dweight, dbias, dout, inp, weight, mean, rstd):
+    """Writes one row of dinp and adds to dweight and (unless it is empty) dbias."""
+    C = inp.size
+    total, along = np.float32(0.0), np.float32(0.0)
+    for i in range(C):
+        dnorm = dout[i] * weight[i]
+        total += dnorm
+        along += dnorm * ((inp[i] - mean) * rstd)
+    total /= np.float32(C)
+    along /= np.float32(C)
+    for i in range(C):
+        norm = (inp[i] - mean) * rstd
+        dinp[i] = rstd * (dout[i] * weight[i] - total - norm * along)
+        dweight[i] += dout[i] * norm
+    for i in range(dbias.size):
+        dbias[i] += dout[i]
+
+
+@parallel
+def _backward(dinp, dweight, dbias, partial_weight, partial_bias, dout, inp, weight, mean, rstd, parts):
+    rows, chunks = inp.shape[0], partial_weight.shape[0]
+    for part in prange(parts):
+        for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+            partial_weight[chunk] = 0.0
+            partial_bias[chunk] = 0.0
+            for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
+                _backward_row(dinp[n], partial_weight[chunk], partial_bias[chunk], dout[n], inp[n],
+                              weight, mean[n], rstd[n])
+    add_in_order(dweight, partial_weight)
+    add_in_order(dbias, partial_bias)
+
+
+NONE = np.zeros(0, np.float32)  # stands for an array that is not there
+
+
+def layernorm_forward(inp, weight, bias=None, eps=1e-5):
+    """See `tinylm.ops.layernorm_forward`; float32.  Writes out, mean and rstd."""
+    shapes.channels(inp, weight, bias)
+    inp = contiguous(inp)
+    rows = inp.reshape(-1, inp.shape[-1])
+    out, mean, rstd = memory.empty(inp.shape), memory.empty(len(rows)), memory.empty(len(rows))
+    _forward(out.reshape(rows.shape), mean, rstd, rows, weight, NONE if bias is None else bias, eps,
+             parts_for(inp.size, numba.get_num_threads()))
+    stat = (*inp.shape[:-1], 1)
+    return out, LayerNormCache(inp, weight, bias, mean.reshape(stat), rstd.reshape(stat))
+
+
+def layernorm_backward(dout, cache, add_to=None):
+    """See `tinylm.ops.layernorm_backward`.  Adds to the arrays of add_to."""
+    inp, weight, bias, mean, rstd = cache
+    dout = contiguous(dout)
+    shapes.same(dout=dout, inp=inp)
+    C = inp.shape[-1]
+    rows, drows = inp.reshape(-1, C), dout.reshape(-1, C)
+    dweight, dbias = add_to or (np.zeros(C, np.float32), None if bias is None else np.zeros(C, np.float32))
+    chunks = chunks_of(len(rows))
+    dinp = memory.empty(inp.shape)
+    _backward(dinp.reshape(rows.shape), dweight, NONE if dbias is None else dbias,
+              memory.empty((chunks, C)), memory.empty((chunks, 0 if dbias is None else C)),
+              drows, rows, weight, mean.reshape(-1), rstd.reshape(-1),
+              min(chunks, parts_for(inp.size, numba.get_num_threads())))
+    return dinp, dweight, dbias

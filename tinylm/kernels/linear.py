@@ -1,0 +1,59 @@
+"""Twins of `tinylm.ops.linear`: three matrix products and a column sum."""
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..ops import shapes
+from ..ops.linear import LinearCache
+from . import memory
+from .jit import parallel, serial
+from .matmul import contiguous, matmul
+from .rows import CHUNK_ROWS, add_in_order, chunks_of, parts_for
+
+
+@serial
+def _add_row(total, row):
+    for i in range(row.size):
+        total[i] += row[i]
+
+
+@parallel
+def _column_sums(out, partial, inp, parts):
+    """Adds the sum over the rows of inp (N, M) to out (M,)."""
+    rows, chunks = inp.shape[0], partial.shape[0]
+    for part in prange(parts):
+        for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+            partial[chunk] = 0.0
+            for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
+                _add_row(partial[chunk], inp[n])
+    add_in_order(out, partial)
+
+
+def add_column_sums(out, inp):
+    """out (M,) += the sum of the rows of inp (N, M)."""
+    chunks = chunks_of(len(inp))
+    _column_sums(out, memory.empty((chunks, inp.shape[1])), inp,
+                 min(chunks, parts_for(inp.size, numba.get_num_threads())))
+
+
+def linear_forward(inp, weight, bias=None):
+    """See `tinylm.ops.linear_forward`; float32."""
+    shapes.linear(inp, weight, bias)
+    inp = contiguous(inp)
+    out = matmul(inp.reshape(-1, inp.shape[-1]), weight, transpose_b=True, bias=bias)
+    return out.reshape(*inp.shape[:-1], len(weight)), LinearCache(inp, weight, bias)
+
+
+def linear_backward(dout, cache, add_to=None):
+    """See `tinylm.ops.linear_backward`.  Adds to the arrays of add_to."""
+    inp, weight, bias = cache
+    dout = contiguous(dout)
+    rows, drows = inp.reshape(-1, inp.shape[-1]), dout.reshape(-1, dout.shape[-1])
+    dweight, dbias = add_to or (None, None if bias is None else np.zeros(len(weight), np.float32))
+    dinp = matmul(drows, weight).reshape(inp.shape)
+    dweight = matmul(drows, rows, transpose_a=True, add_to=dweight)
+    if bias is not None:
+        add_column_sums(dbias, drows)
+    return dinp, dweight, dbias

@@ -1,0 +1,268 @@
+"""The matrix product: packed panels, tiles that stay in registers, any shape.
+
+The product is cut into tiles of ROWS rows and a panel of columns.  A panel is a copy of some columns
+of b in the order in which a tile reads them, [K][width]; a needs no copy.  A tile keeps its part of
+out in registers while k runs.  Which thread does which tile does not change what is added to what,
+so the result is the same to the bit for any number of threads.
+"""
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..ops import shapes
+from . import memory
+from .jit import parallel, serial
+from .simd import (
+    HALF,
+    NARROW,
+    ROWS,
+    WIDE,
+    half,
+    lanes,
+    load,
+    load_some,
+    multiply_add,
+    narrow,
+    spread,
+    store,
+    store_some,
+    wide,
+)
+
+K_CHUNK = 512       # k is cut here, so that a chunk of a panel (128 KB) stays in the second-level cache
+TILES_IN_BLOCK = 16  # rows of tiles that are taken through all panels before the next ones
+FEW_ROWS = 4        # up to here, packing b would cost more than the product itself
+
+
+@serial
+def get(a, i, like, count):
+    """The `count` elements of a from i on; lanes beyond them are 0."""
+    if count >= lanes(like):
+        return load(a, i, like)
+    return load_some(a, i, like, count)
+
+
+@serial
+def put(a, i, v, count):
+    """Write the first `count` lanes of v."""
+    if count >= lanes(v):
+        store(a, i, v)
+    else:
+        store_some(a, i, v, count)
+
+
+@serial
+def tile(out, io, ldo, start, ist, lds, a, ia, rs, ks, b, ib, K, rows, columns, like):
+    """out[rows, columns] = start + a b, for at most ROWS rows and the lanes of `like`.
+
+    All arrays are flat.  io, ist, ia, ib: index of the first element; ldo, lds: from row to row in
+    out and start (0: each row starts from the same values); rs, ks: from row to row and from k to k
+    in a.  Rows beyond `rows` repeat the last one and are not stored.
+    """
+    last = rows - 1
+    i0, i1, i2 = ia, ia + min(1, last) * rs, ia + min(2, last) * rs
+    i3, i4, i5 = ia + min(3, last) * rs, ia + min(4, last) * rs, ia + min(5, last) * rs
+    c0 = get(start, ist, like, columns)
+    c1 = get(start, ist + min(1, last) * lds, like, columns)
+    c2 = get(start, ist + min(2, last) * lds, like, columns)
+    c3 = get(start, ist + min(3, last) * lds, like, columns)
+    c4 = get(start, ist + min(4, last) * lds, like, columns)
+    c5 = get(start, ist + min(5, last) * lds, like, columns)
+    for k in range(K):
+        x, at = load(b, ib + k * lanes(like), like), k * ks
+        c0 = multiply_add(c0, spread(a, i0 + at, like), x)
+        c1 = multiply_add(c1, spread(a, i1 + at, like), x)
+        c2 = multiply_add(c2, spread(a, i2 + at, like), x)
+        c3 = multiply_add(c3, spread(a, i3 + at, like), x)
+        c4 = multiply_add(c4, spread(a, i4 + at, like), x)
+        c5 = multiply_add(c5, spread(a, i5 + at, like), x)
+    put(out, io, c0, columns)
+    if rows > 1:
+        put(out, io + ldo, c1, columns)
+    if rows > 2:
+        put(out, io + 2 * ldo, c2, columns)
+    if rows > 3:
+        put(out, io + 3 * ldo, c3, columns)
+    if rows > 4:
+        put(out, io + 4 * ldo, c4, columns)
+    if rows > 5:
+        put(out, io + 5 * ldo, c5, columns)
+
+
+@serial
+def panel_width(left):
+    """Width of the next panel when `left` columns remain: the narrowest that wastes little."""
+    if left <= NARROW:
+        return NARROW
+    if left <= HALF:
+        return HALF
+    if left > HALF + NARROW:
+        return WIDE
+    return HALF
+
+
+@serial
+def packed_columns(N):
+    """Columns of b with the padding of its last panel: a packed b has K times as many elements."""
+    columns = N // WIDE * WIDE
+    while columns < N:
+        columns += panel_width(N - columns)
+    return columns
+
+
+@serial
+def pack_panel(panel, at, b, first, ks, cs, K, columns, width):
+    """panel[at + k width + j] = b[first + k ks + j cs] for k < K and j < columns; 0 beyond."""
+    if cs == 1:
+        for k in range(K):
+            source, target = first + k * ks, at + k * width
+            for j in range(columns):
+                panel[target + j] = b[source + j]
+    else:
+        for block in range(0, K, 16):  # a few lines of the panel at a time, each written completely
+            for j in range(columns):
+                source, target = first + j * cs, at + j
+                for k in range(block, min(block + 16, K)):
+                    panel[target + k * width] = b[source + k * ks]
+    if columns < width:
+        for k in range(K):
+            for j in range(columns, width):
+                panel[at + k * width + j] = 0.0
+
+
+@serial
+def tile_any(out, io, ldo, start, ist, lds, a, ia, rs, ks, b, ib, K, rows, columns, width):
+    """`tile` for the register type of a panel's width."""
+    if width == WIDE:
+        tile(out, io, ldo, start, ist, lds, a, ia, rs, ks, b, ib, K, rows, columns, wide())
+    elif width == HALF:
+        tile(out, io, ldo, start, ist, lds, a, ia, rs, ks, b, ib, K, rows, columns, half())
+    else:
+        tile(out, io, ldo, start, ist, lds, a, ia, rs, ks, b, ib, K, rows, columns, narrow())
+
+
+@serial
+def _share(out, start, lds, css, a, rs, ks, packed, M, N, K, first, last):
+    """Tiles number first .. last-1 of the product; a tile's number counts rows within a block of
+    rows, then panels, then blocks.  start advances by lds from row to row and by css from column to
+    column: (0, 0) for zeros, (0, 1) for a bias, (N, 1) for out itself."""
+    panels = 0
+    column = 0
+    while column < N:
+        column += panel_width(N - column)
+        panels += 1
+    row_tiles = (M + ROWS - 1) // ROWS
+    for k in range(0, K, K_CHUNK):
+        depth = min(K_CHUNK, K - k)
+        number = 0
+        for block in range(0, row_tiles, TILES_IN_BLOCK):
+            here = min(TILES_IN_BLOCK, row_tiles - block)
+            if number + here * panels <= first:
+                number += here * panels
+                continue
+            if number >= last:
+                break
+            column = 0
+            while column < N:
+                width = panel_width(N - column)
+                for t in range(max(0, first - number), min(here, last - number)):
+                    row = (block + t) * ROWS
+                    at = row * N + column
+                    if k == 0:
+                        tile_any(out, at, N, start, row * lds + column * css, lds,
+                                 a, row * rs, rs, ks, packed, column * K, depth,
+                                 min(ROWS, M - row), min(width, N - column), width)
+                    else:  # go on from what the chunks of k before this one have left
+                        tile_any(out, at, N, out, at, N, a, row * rs + k * ks, rs, ks,
+                                 packed, column * K + k * width, depth,
+                                 min(ROWS, M - row), min(width, N - column), width)
+                number += here
+                column += width
+
+
+@parallel
+def _pack(packed, b, ks, cs, N, K, parts):
+    """All panels of b, in the order of their columns; panel p starts at K times its first column."""
+    for part in prange(parts):
+        low, high = K * part // parts, K * (part + 1) // parts
+        column = 0
+        while column < N:
+            width = panel_width(N - column)
+            pack_panel(packed, column * K + low * width, b, low * ks + column * cs, ks, cs,
+                       high - low, min(width, N - column), width)
+            column += width
+
+
+@parallel
+def _product(out, start, lds, css, a, rs, ks, packed, M, N, K, tiles, parts):
+    for part in prange(parts):
+        _share(out, start, lds, css, a, rs, ks, packed, M, N, K,
+               tiles * part // parts, tiles * (part + 1) // parts)
+
+
+@serial
+def _dot(x, ix, y, iy, K):
+    total = np.float32(0.0)
+    for k in range(K):
+        total += x[ix + k] * y[iy + k]
+    return total
+
+
+@parallel
+def _few_rows(out, start, lds, css, a, b, M, N, K, parts):
+    """out = start + a b^T for the few rows of streaming, reading b as it stands."""
+    for part in prange(parts):
+        for n in range(N * part // parts, N * (part + 1) // parts):
+            for m in range(M):
+                out[m * N + n] = start[m * lds + n * css] + _dot(a, m * K, b, n * K, K)
+
+
+_ZEROS = np.zeros(WIDE, np.float32)
+
+
+def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, add_to=None):
+    """The twin of `tinylm.ops.matmul`: float32, same arguments, same result.
+
+    Raises    ShapeError
+    """
+    (K, M) = a.shape if transpose_a else a.shape[::-1]
+    (N, K_b) = b.shape if transpose_b else b.shape[::-1]
+    if K != K_b:
+        raise shapes.ShapeError(f"a {a.shape} and b {b.shape} do not share their inner dimension")
+    a, b = contiguous(a), contiguous(b)
+    out = memory.empty((M, N)) if add_to is None else add_to
+    flat = out.reshape(-1)
+    start = (flat, N, 1) if add_to is not None else (_ZEROS, 0, 0) if bias is None else (bias, 0, 1)
+    multiply(flat, *start, a.reshape(-1), b.reshape(-1), M, N, K, transpose_a, transpose_b)
+    return out
+
+
+def multiply(out, start, lds, css, a, b, M, N, K, transpose_a, transpose_b):
+    """out = start + a b on flat arrays that fit; see `_share` for start."""
+    if M == 0 or N == 0:
+        return
+    threads = numba.get_num_threads()
+    if M <= FEW_ROWS and transpose_b and not transpose_a:
+        _few_rows(out, start, lds, css, a, b, M, N, K, threads)
+        return
+    packed = memory.empty(K * packed_columns.py_func(N))
+    _pack(packed, b, 1 if transpose_b else N, K if transpose_b else 1, N, K, threads)
+    rs, ks = (1, M) if transpose_a else (K, 1)
+    _product(out, start, lds, css, a, rs, ks, packed, M, N, K, _tile_count(M, N), threads)
+
+
+def _tile_count(M, N):
+    panels, column = 0, 0
+    while column < N:
+        column += panel_width.py_func(N - column)
+        panels += 1
+    return -(-M // ROWS) * panels
+
+
+def contiguous(x):
+    """x as float32 in C order and writable, so that a kernel is compiled for one layout only."""
+    if x.dtype == np.float32 and x.flags.c_contiguous and x.flags.writeable:
+        return x
+    return np.require(x, np.float32, ["C", "A", "W"])

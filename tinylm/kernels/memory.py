@@ -1,0 +1,50 @@
+"""Arrays for results, recycled: a training step asks for the same sizes again and again.
+
+Fresh memory costs a page fault for every 4 KB, a tenth of a small step.  A block goes back to the
+shelf when the last array that uses it is gone, which Python's reference counting tells at once.
+"""
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+import numpy as np
+
+_ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+_shelf: dict[int, list[np.ndarray]] = defaultdict(list)
+
+
+class _Block:
+    """Lends its memory to arrays and gives it back when it is no longer needed."""
+
+    __slots__ = ("__array_interface__", "_raw", "_size")
+
+    def __init__(self, shape, dtype):
+        size = math.prod(shape) * dtype.itemsize
+        # Eight sizes to each power of two: nearly equal requests share memory, at most 1/8 is lost.
+        step = max(_ALIGNMENT, 1 << max(0, size.bit_length() - 4))
+        self._size = -(-max(size, 1) // step) * step
+        free = _shelf[self._size]
+        self._raw = free.pop() if free else np.empty(self._size + _ALIGNMENT, np.uint8)
+        address = self._raw.ctypes.data
+        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str,
+                                    "data": (address + -address % _ALIGNMENT, False)}
+
+    def __del__(self):
+        _shelf[self._size].append(self._raw)
+
+
+def empty(shape, dtype=np.float32) -> np.ndarray:
+    """A C-contiguous array on a 64-byte boundary; its contents are whatever was there before."""
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    return np.asarray(_Block(shape, np.dtype(dtype)))
+
+
+def release() -> None:
+    """Hand the memory on the shelf back to the system."""
+    _shelf.clear()
+
+
+def shelved() -> int:
+    """Bytes on the shelf."""
+    return sum(size * len(blocks) for size, blocks in _shelf.items())

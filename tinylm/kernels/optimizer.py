@@ -1,0 +1,73 @@
+"""Twins of `tinylm.ops.optimizer`: one pass over the flat buffers."""
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..ops import shapes
+from ..ops.optimizer import clip_scale
+from . import memory
+from .jit import parallel, serial
+
+CHUNK = 4096  # elements summed in float32 before float64 takes over; never depends on the threads
+
+
+@serial
+def _sum_of_squares(x):
+    total = np.float32(0.0)
+    for i in range(x.size):
+        total += x[i] * x[i]
+    return total
+
+
+@parallel
+def _chunk_sums(partial, x, parts):
+    for part in prange(parts):
+        for chunk in range(partial.size * part // parts, partial.size * (part + 1) // parts):
+            partial[chunk] = _sum_of_squares(x[chunk * CHUNK:(chunk + 1) * CHUNK])
+
+
+def global_norm(grad):
+    """See `tinylm.ops.global_norm`."""
+    partial = memory.empty(max(1, -(-grad.size // CHUNK)), np.float64)
+    partial[-1] = 0.0
+    _chunk_sums(partial, grad, min(partial.size, numba.get_num_threads()))
+    return math.sqrt(float(partial.sum()))
+
+
+@serial
+def _adamw_range(param, grad, first, second, keep, rate, beta1, beta2, eps, correction, scale):
+    one = np.float32(1.0)
+    for i in range(param.size):
+        g = grad[i] * scale
+        m = first[i] + (one - beta1) * (g - first[i])
+        v = second[i] + (one - beta2) * (g * g - second[i])
+        first[i], second[i] = m, v
+        param[i] = param[i] * keep - rate * m / (np.sqrt(v * correction) + eps)
+
+
+@parallel
+def _adamw(param, grad, first, second, decayed, keep, rate, beta1, beta2, eps, correction, scale, parts):
+    size = param.size
+    for part in prange(parts):
+        low, high = size * part // parts, size * (part + 1) // parts
+        middle = min(max(low, decayed), high)  # the parameters before it are decayed
+        _adamw_range(param[low:middle], grad[low:middle], first[low:middle], second[low:middle],
+                     keep, rate, beta1, beta2, eps, correction, scale)
+        _adamw_range(param[middle:high], grad[middle:high], first[middle:high], second[middle:high],
+                     np.float32(1.0), rate, beta1, beta2, eps, correction, scale)
+
+
+def adamw_step(param, grad, first, second, *, step, lr, beta1=0.9, beta2=0.999, eps=1e-8,
+               weight_decay=0.0, decayed=0, scale=1.0):
+    """See `tinylm.ops.adamw_step`; float32, in place."""
+    shapes.same(param=param, grad=grad, first=first, second=second)
+    f = np.float32
+    _adamw(param, grad, first, second, decayed, f(1 - lr * weight_decay), f(lr / (1 - beta1 ** step)),
+           f(beta1), f(beta2), f(eps), f(1 / (1 - beta2 ** step)), f(scale), numba.get_num_threads())
+
+
+__all__ = ["adamw_step", "clip_scale", "global_norm"]

@@ -1,0 +1,26 @@
+"""How rows are shared among threads, and how sums over rows stay the same for any number of threads."""
+from __future__ import annotations
+
+from .jit import serial
+
+CHUNK_ROWS = 64     # rows summed by one thread before partial sums are added in order; never depends
+                    # on the number of threads
+MIN_ELEMENTS = 16_384  # below this, starting a second thread costs more than it saves
+
+
+def parts_for(elements: int, threads: int) -> int:
+    """How many parts to cut `elements` of light work into."""
+    return max(1, min(threads, elements // MIN_ELEMENTS))
+
+
+def chunks_of(rows: int) -> int:
+    """Number of fixed chunks in `rows` rows, at least one."""
+    return max(1, -(-rows // CHUNK_ROWS))
+
+
+@serial
+def add_in_order(out, partial):
+    """out += the rows of partial, first to last."""
+    for chunk in range(partial.shape[0]):
+        for i in range(out.size):
+            out[i] += partial[chunk, i]

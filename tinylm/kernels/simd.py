@@ -1,0 +1,176 @@
+"""A small vector language: registers as values of ordinary-looking Numba code.
+
+No scalar loop makes LLVM keep a tile of a matrix product in registers.  These functions let us say
+it: a register has a Numba type, and load, spread, multiply_add and store act on whole registers.
+A type may be several hardware registers wide; LLVM splits it.
+
+    wide()    zeros, as wide as a panel of the matrix product
+    half()    zeros, half of that
+    narrow()  zeros, a quarter of it
+    load(a, i, like)          the elements a[i], a[i+1], ... as many as `like` holds
+    spread(a, i, like)        a[i] in every lane
+    multiply_add(c, x, y)     c + x y in each lane
+    store(a, i, v)            writes v to a[i], a[i+1], ...
+    load_some, store_some     the same for the first `count` lanes only
+
+Arrays are flat float32.  Nothing here checks bounds.  This is the only file that knows about
+hardware.  Jitted code that uses it must stay at module level: a function that closes over an
+intrinsic is never found again in the cache.
+"""
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic, models, register_model
+
+
+def target_features() -> set[str]:
+    """Features of the machine numba compiles for, such as "avx512f".
+
+    Numba is asked, not the processor: NUMBA_CPU_NAME and its like change the answer.
+    """
+    _, _, flags = cpu_target.target_context.codegen().magic_tuple()
+    return {flag[1:] for flag in flags.split(",") if flag.startswith("+")}
+
+
+def target_name() -> str:
+    """The processor numba compiles for, such as "znver4"."""
+    return cpu_target.target_context.codegen().magic_tuple()[1]
+
+
+def _panel_width() -> int:
+    """Columns of a tile of six rows, so that the accumulators fill the registers there are.
+
+    AVX-512 has 32 registers of 16 float32, AVX2 16 of 8, NEON 32 of 4, SSE2 16 of 4.
+    """
+    features = target_features()
+    if "avx512f" in features:
+        return 64
+    if "avx2" in features or "neon" in features:
+        return 16
+    return 8
+
+
+ROWS = 6                  # rows of a tile
+WIDE = _panel_width()     # its columns, in float32
+HALF, NARROW = WIDE // 2, WIDE // 4
+
+_f32, _i32 = ir.FloatType(), ir.IntType(32)
+
+
+class Vector(types.Type):
+    """`lanes` float32 values that live in registers."""
+
+    def __init__(self, lanes: int):
+        self.lanes, self.llvm = lanes, ir.VectorType(_f32, lanes)
+        super().__init__(f"float32x{lanes}")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, fe_type):
+        super().__init__(manager, fe_type, fe_type.llvm)
+
+
+_wide, _half, _narrow = Vector(WIDE), Vector(HALF), Vector(NARROW)
+
+
+@intrinsic
+def wide(typingctx):
+    return _wide(), lambda context, builder, sig, args: ir.Constant(_wide.llvm, None)
+
+
+@intrinsic
+def half(typingctx):
+    return _half(), lambda context, builder, sig, args: ir.Constant(_half.llvm, None)
+
+
+@intrinsic
+def narrow(typingctx):
+    return _narrow(), lambda context, builder, sig, args: ir.Constant(_narrow.llvm, None)
+
+
+def _address(context, builder, sig, args, llvm):
+    """Pointer to element args[1] of array args[0], seen as an `llvm` value."""
+    data = context.make_array(sig.args[0])(context, builder, args[0]).data
+    return builder.bitcast(builder.gep(data, [args[1]]), llvm.as_pointer())
+
+
+def _mask(builder, lanes, count):
+    """Lane number < count."""
+    vector = ir.VectorType(_i32, lanes)
+    numbers = ir.Constant(vector, list(range(lanes)))
+    return builder.icmp_signed("<", numbers, _splat(builder, builder.trunc(count, _i32), vector))
+
+
+def _splat(builder, scalar, vector):
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(_i32, 0))
+    zeros = ir.Constant(ir.VectorType(_i32, vector.count), None)
+    return builder.shuffle_vector(first, undefined, zeros)
+
+
+@intrinsic
+def load(typingctx, a, i, like):
+    def emit(context, builder, sig, args):
+        return builder.load(_address(context, builder, sig, args, like.llvm), align=4)
+    return like(a, types.intp, like), emit
+
+
+@intrinsic
+def load_some(typingctx, a, i, like, count):
+    def emit(context, builder, sig, args):
+        pointer = _address(context, builder, sig, args, like.llvm)
+        mask = _mask(builder, like.lanes, args[3])
+        kind = ir.FunctionType(like.llvm, [pointer.type, _i32, mask.type, like.llvm])
+        function = cgutils.get_or_insert_function(
+            builder.module, kind, f"llvm.masked.load.v{like.lanes}f32.p0")
+        return builder.call(function, [pointer, ir.Constant(_i32, 4), mask, ir.Constant(like.llvm, None)])
+    return like(a, types.intp, like, types.intp), emit
+
+
+@intrinsic
+def spread(typingctx, a, i, like):
+    def emit(context, builder, sig, args):
+        scalar = builder.load(_address(context, builder, sig, args, _f32), align=4)
+        return _splat(builder, scalar, like.llvm)
+    return like(a, types.intp, like), emit
+
+
+@intrinsic
+def multiply_add(typingctx, c, x, y):
+    def emit(context, builder, sig, args):
+        # fmuladd, unlike fma, never becomes a library call where the target cannot fuse the two.
+        kind = ir.FunctionType(c.llvm, [c.llvm] * 3)
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{c.lanes}f32")
+        return builder.call(function, [args[1], args[2], args[0]])
+    return c(c, x, y), emit
+
+
+@intrinsic
+def store(typingctx, a, i, v):
+    def emit(context, builder, sig, args):
+        builder.store(args[2], _address(context, builder, sig, args, v.llvm), align=4)
+        return context.get_dummy_value()
+    return types.void(a, types.intp, v), emit
+
+
+@intrinsic
+def store_some(typingctx, a, i, v, count):
+    def emit(context, builder, sig, args):
+        pointer = _address(context, builder, sig, args, v.llvm)
+        mask = _mask(builder, v.lanes, args[3])
+        kind = ir.FunctionType(ir.VoidType(), [v.llvm, pointer.type, _i32, mask.type])
+        function = cgutils.get_or_insert_function(
+            builder.module, kind, f"llvm.masked.store.v{v.lanes}f32.p0")
+        builder.call(function, [args[2], pointer, ir.Constant(_i32, 4), mask])
+        return context.get_dummy_value()
+    return types.void(a, types.intp, v, types.intp), emit
+
+
+@intrinsic
+def lanes(typingctx, v):
+    """How many lanes v has."""
+    return types.intp(v), lambda context, builder, sig, args: context.get_constant(types.intp, v.lanes)
