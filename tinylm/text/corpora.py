@@ -99,6 +99,8 @@ def open_corpus(source: str | os.PathLike, documents: str = "auto", size: int | 
         raise UsageError(f"documents {documents!r}: choose one of {', '.join(MODES)}")
     if size is not None and size < 1:
         raise UsageError(f"size {size}: at least 1 is needed")
+    if not 0 <= seed < 2**64:
+        raise UsageError(f"seed {seed}: it must lie between 0 and 2**64 − 1")
     if name in DESCRIPTIONS and isinstance(source, str):
         if documents == "blank-line":
             raise UsageError(f"{name} already consists of documents; blank-line is for text files")

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -37,20 +36,6 @@ _FILES = ("train.bin", "val.bin", "tokenizer.json")
 _STALE_SECONDS = 24 * 3600
 
 
-@dataclass(frozen=True)
-class Floor:
-    """The entropy of the source over the validation documents: no model's expected loss is lower.
-
-    bits_per_byte   −Σ log2 p(document) / Σ bytes, from the known probabilities
-    standard_error  of that ratio, over the documents
-    documents       how many there are
-    """
-
-    bits_per_byte: float
-    standard_error: float
-    documents: int
-
-
 class Dataset:
     """Prepared data on the disk.
 
@@ -59,7 +44,8 @@ class Dataset:
     tokenizer  the `Tokenizer` the ids belong to
     meta       the content of `meta.json`
     train, val read-only memory maps, uint16 (tokens,)
-    floor      entropy floor of the validation documents, where the source is known; else None
+    floor      `stories.Floor`: entropy of the validation documents in bits/byte with its standard
+               error, exact from their known probabilities; None where the source is not known
     digest     of tokens and tokenizer: equal digests mean equal training data
     notes      what a person should know about how it was made, one line each
     """
@@ -68,7 +54,7 @@ class Dataset:
         self.path, self.meta, self.tokenizer = path, meta, tokenizer
         self.name: str = meta["name"]
         self.digest: str = meta["digest"]
-        self.floor = Floor(**meta["floor"]) if meta["floor"] else None
+        self.floor = _floor(meta["floor"])
         self.notes = notes
 
     def __repr__(self) -> str:
@@ -208,6 +194,14 @@ def prepared(cache: str | Path | None = None) -> list[dict]:
     return found
 
 
+def _floor(stored: dict | None):
+    if stored is None:
+        return None
+    from .stories import Floor
+
+    return Floor(**stored)
+
+
 # -- building ---------------------------------------------------------------------------------------
 
 def _prepare(corpus: corpora.Corpus, final: Path, seed: int, tokenizer: Tokenizer | None) -> Dataset:
@@ -255,9 +249,14 @@ def _build(corpus: corpora.Corpus, folder: Path, seed: int, tokenizer: Tokenizer
     if tok.vocab_size > np.iinfo(DTYPE).max + 1:
         raise UsageError(f"{tok.vocab_size} symbols do not fit into 16 bits: use a smaller vocabulary")
     end = None if corpus.single else tok.end_of_text
-    splits, floors = {}, {}
+    splits, known = {}, {}
     for name in SPLITS:
-        splits[name], floors[name] = _write_tokens(folder / f"{name}.bin", parts[name](), tok, end)
+        splits[name], known[name] = _write_tokens(folder / f"{name}.bin", parts[name](), tok, end)
+    floor = None
+    if len(known["val"]) == splits["val"]["documents"] > 1:  # one document has no standard error
+        from .stories import entropy_floor
+
+        floor = asdict(entropy_floor(known["val"]))
     tok.save(folder / "tokenizer.json")
     _sync(folder / "tokenizer.json")
     files = {name: {"size": (folder / name).stat().st_size, "sha256": _digest_of(folder / name)}
@@ -268,7 +267,7 @@ def _build(corpus: corpora.Corpus, folder: Path, seed: int, tokenizer: Tokenizer
         "format": FORMAT, "name": corpus.name, "source": corpus.source, "dtype": "uint16",
         "digest": digest, "single": corpus.single, "seed": seed, "splits": splits,
         "duplicates": {"removed_from_val": removed, "repeated_in_train": repeated},
-        "skipped": corpus.skipped, "floor": floors["val"],
+        "skipped": corpus.skipped, "floor": floor,
         "vocabulary": {"name": tok.name, "size": tok.vocab_size, "digest": tok.digest,
                        "end_of_text": tok.end_of_text},
         "files": files})
@@ -313,11 +312,10 @@ def _character_vocabulary(characters: set[str], end_of_text: bool) -> Tokenizer:
 
 
 def _write_tokens(path: Path, documents: Iterator[corpora.Document], tok: Tokenizer,
-                  end: int | None) -> tuple[dict, dict | None]:
-    """Second pass: encode one split.  Returns its counts and, where all log-probabilities are known,
-    its floor."""
+                  end: int | None) -> tuple[dict, list[tuple[str, float]]]:
+    """Second pass: encode one split.  Returns its counts, and the texts whose log-probability is known."""
     counts = {"tokens": 0, "bytes": 0, "chars": 0, "documents": 0}
-    known: list[tuple[float, int]] | None = []
+    known: list[tuple[str, float]] = []
     closing = np.array([] if end is None else [end], dtype=DTYPE)
     with path.open("wb") as file:
         for document in documents:
@@ -328,27 +326,11 @@ def _write_tokens(path: Path, documents: Iterator[corpora.Document], tok: Tokeni
             counts["bytes"] += size
             counts["chars"] += len(document.text)
             counts["documents"] += 1
-            if document.logp is None:
-                known = None
-            elif known is not None:
-                known.append((document.logp, size))
+            if document.logp is not None:
+                known.append((document.text, document.logp))
         file.flush()
         os.fsync(file.fileno())
-    return counts, _floor(known) if known else None
-
-
-def _floor(known: list[tuple[float, int]]) -> dict:
-    """Bits per byte of documents with known log-probabilities (nats), as a ratio estimate r = Σb/Σn.
-
-    Its standard error is √(Σ(bᵢ − r·nᵢ)² · k/(k−1)) / Σn for k documents.
-    Source: Cochran 1977, Sampling Techniques, section 6.4 (without the finite-population factor).
-    """
-    bits = np.array([-logp / math.log(2) for logp, _ in known])
-    sizes = np.array([size for _, size in known], dtype=np.float64)
-    ratio, k = bits.sum() / sizes.sum(), len(known)
-    spread = ((bits - ratio * sizes) ** 2).sum() * (k / (k - 1) if k > 1 else 1.0)
-    return {"bits_per_byte": float(ratio), "standard_error": float(math.sqrt(spread) / sizes.sum()),
-            "documents": k}
+    return counts, known
 
 
 # -- files ------------------------------------------------------------------------------------------

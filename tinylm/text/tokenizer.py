@@ -42,7 +42,7 @@ class Tokenizer:
         vocabulary = self._hf.get_vocab(with_added_tokens=True)
         self.vocab_size = len(vocabulary)
         if sorted(vocabulary.values()) != list(range(self.vocab_size)):
-            raise DataMissing("tokenizer.json: the token ids are not 0 … V−1 without gaps")
+            raise DataMissing("the token ids are not 0 … V−1 without gaps")
         self._tokens = sorted(vocabulary, key=vocabulary.get)
         self._added = {t["id"]: t for t in self._json.get("added_tokens") or []}
         self._special = {i for i, t in self._added.items() if t.get("special")}
@@ -195,18 +195,17 @@ class Tokenizer:
     def _is_characters(self) -> bool:
         """Whether encoding is a lookup per character, as `char_tokenizer` makes it."""
         parts = self._json
-        return (parts["model"].get("type") == "WordLevel"
-                and parts.get("normalizer") is None and parts.get("post_processor") is None
-                and (parts.get("decoder") or {}).get("type") == "Fuse"
-                and parts.get("pre_tokenizer") == {
-                    "type": "Split", "pattern": {"Regex": _ANY_CHARACTER},
-                    "behavior": "Isolated", "invert": False}
-                and all(len(symbol) == 1 for symbol in parts["model"]["vocab"])
-                # `tokenizers` would put the unknown token where we raise
-                and parts["model"].get("unk_token") not in parts["model"]["vocab"]
-                and all(t == {"id": t["id"], "content": END_OF_TEXT, "single_word": False,
-                              "lstrip": False, "rstrip": False, "normalized": False,
-                              "special": True} for t in self._added.values()))
+        model = parts["model"]
+        return bool(
+            model.get("type") == "WordLevel"
+            and model["vocab"] and all(len(symbol) == 1 for symbol in model["vocab"])
+            # `tokenizers` would put the unknown token where we raise
+            and model.get("unk_token") not in model["vocab"]
+            and parts.get("normalizer") is None and parts.get("post_processor") is None
+            and (parts.get("decoder") or {}).get("type") == "Fuse"
+            and parts.get("pre_tokenizer") == {"type": "Split", "pattern": {"Regex": _ANY_CHARACTER},
+                                               "behavior": "Isolated", "invert": False}
+            and all(t == _end_of_text_entry(t["id"]) for t in self._added.values()))
 
     def _digest(self) -> str:
         """Depends on what the tokenizer does, not on how a version of `tokenizers` writes it."""
@@ -267,9 +266,7 @@ def char_tokenizer(characters: Iterable[str], end_of_text: bool) -> Tokenizer:
             raise UsageError(f"U+{ord(symbol):04X} is half a surrogate pair, not a character")
     return Tokenizer(json.dumps({
         "version": "1.0", "truncation": None, "padding": None,
-        "added_tokens": [{"id": len(symbols), "content": END_OF_TEXT, "single_word": False,
-                          "lstrip": False, "rstrip": False, "normalized": False,
-                          "special": True}] if end_of_text else [],
+        "added_tokens": [_end_of_text_entry(len(symbols))] if end_of_text else [],
         "normalizer": None,
         "pre_tokenizer": {"type": "Split", "pattern": {"Regex": _ANY_CHARACTER},
                           "behavior": "Isolated", "invert": False},
@@ -279,6 +276,11 @@ def char_tokenizer(characters: Iterable[str], end_of_text: bool) -> Tokenizer:
         "model": {"type": "WordLevel", "vocab": {c: i for i, c in enumerate(symbols)},
                   "unk_token": "<unk>"},
     }))
+
+
+def _end_of_text_entry(token: int) -> dict:
+    return {"id": token, "content": END_OF_TEXT, "single_word": False, "lstrip": False, "rstrip": False,
+            "normalized": False, "special": True}
 
 
 def _parse(json_text: str):
@@ -291,6 +293,12 @@ def _parse(json_text: str):
         raise DataMissing("not JSON, so not a tokenizer.json") from None
     if not isinstance(given, dict) or not isinstance(given.get("model"), dict):
         raise DataMissing("no tokenizer.json: it has no \"model\"")
+    vocab, added = given["model"].get("vocab"), given.get("added_tokens")
+    if isinstance(vocab, dict):
+        most = len(vocab) + (len(added) if isinstance(added, list) else 0)
+        # The Rust library would count up to whatever number stands here, for minutes.
+        if not all(type(i) is int and 0 <= i < most for i in vocab.values()):
+            raise DataMissing("the token ids are not 0 … V−1 without gaps")
     try:
         hf = tokenizers.Tokenizer.from_str(json_text)
         parts = json.loads(hf.to_str())

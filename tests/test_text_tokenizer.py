@@ -1,0 +1,236 @@
+"""The tokenizer: equal to `tokenizers` itself, exact in bytes, and calm about broken files."""
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinylm.errors import DataMissing, TinylmError, UsageError
+from tinylm.text.tokenizer import END_OF_TEXT, Tokenizer, char_tokenizer
+
+# Any character a UTF-8 file can hold; the awkward ones often.
+CHARACTERS = st.one_of(st.sampled_from("ab <|>endoftx\n\r\t é😀\u0301\u2028\ufeff\0\x85"),
+                       st.characters(exclude_categories=["Cs"]))
+TEXTS = st.text(CHARACTERS, min_size=1, max_size=60)
+
+
+def byte_level_bpe(text: str) -> Tokenizer:
+    """A small byte-level BPE, made by `tokenizers`: what a later corpus will bring."""
+    hf = tokenizers.Tokenizer(tokenizers.models.BPE())
+    hf.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    hf.decoder = tokenizers.decoders.ByteLevel()
+    hf.train_from_iterator([text], tokenizers.trainers.BpeTrainer(
+        vocab_size=300, special_tokens=[END_OF_TEXT], show_progress=False,
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet()))
+    return Tokenizer(hf.to_str())
+
+
+@given(TEXTS, st.booleans())
+def test_equals_the_hugging_face_path_on_any_text(tmp_path_factory, text, end_of_text):
+    tok = char_tokenizer(text, end_of_text)
+    path = tmp_path_factory.mktemp("tok") / "tokenizer.json"
+    tok.save(path)
+    hf = tokenizers.Tokenizer.from_file(str(path))
+    # The marker is in reach of both: once in a while the text is one, or has one put in.
+    for sample in (text, text + END_OF_TEXT + text if end_of_text else text):
+        ids = tok.encode(sample)
+        assert ids.dtype == np.int32
+        assert ids.tolist() == hf.encode(sample).ids
+        assert tok.decode(ids) == sample
+        assert hf.decode(ids.tolist(), skip_special_tokens=False) == sample
+        assert tok.decode(ids, skip_special_tokens=True) == sample.replace(END_OF_TEXT, "" if end_of_text
+                                                                           else END_OF_TEXT)
+
+
+@given(TEXTS, st.booleans())
+def test_save_and_load_change_nothing(tmp_path_factory, text, end_of_text):
+    folder = tmp_path_factory.mktemp("tok")
+    tok = char_tokenizer(text, end_of_text)
+    tok.save(folder / "tokenizer.json")
+    again = Tokenizer.load(folder)
+    assert (again.name, again.digest, again.end_of_text, again.kind) == \
+        (tok.name, tok.digest, tok.end_of_text, "char")
+    again.save(folder / "second.json")
+    assert (folder / "second.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
+
+
+@given(TEXTS, st.booleans())
+def test_token_bytes_and_characters_add_up(text, end_of_text):
+    tok = char_tokenizer(text, end_of_text)
+    sample = text + (END_OF_TEXT if end_of_text else "")
+    ids = tok.encode(sample)
+    raw = text.replace(END_OF_TEXT, "") if end_of_text else text
+    assert tok.token_bytes[ids].sum() == len(raw.encode())
+    assert tok.token_chars[ids].sum() == len(raw)
+    assert tok.token_bytes.dtype == tok.token_chars.dtype == np.int64
+
+
+def test_symbols_are_sorted_and_the_special_token_is_last():
+    tok = char_tokenizer("zaé\nb", end_of_text=True)
+    assert tok.decode(np.arange(5)) == "\nabzé"
+    assert tok.end_of_text == 5 == tok.vocab_size - 1
+    assert tok.name == f"char-6-{tok.digest[:6]}"
+    assert char_tokenizer("zaé\nb", end_of_text=False).end_of_text is None
+
+
+def test_the_digest_tells_vocabularies_apart_and_is_stable():
+    assert char_tokenizer("abc", True).digest == char_tokenizer("cba", True).digest
+    assert len({char_tokenizer("abc", True).digest, char_tokenizer("abc", False).digest,
+                char_tokenizer("abd", True).digest}) == 3
+    # Written into runs and checkpoints: it must not change with a version of anything.
+    assert char_tokenizer("abc", True).digest == "3b119148b4ea10e6"
+
+
+def test_a_lacking_character_is_named_and_counted():
+    tok = char_tokenizer("abc", end_of_text=True)
+    with pytest.raises(UsageError, match=r"lacks 2 characters that the text uses 3 times: 'z', 'é' \(U\+00E9\)"):
+        tok.encode("azéz")
+    assert tok.missing("azéz" + END_OF_TEXT) == {"z": 2, "é": 1}
+    with pytest.raises(UsageError, match="U\\+D800"):
+        tok.encode("a\ud800")
+    many = "".join(map(chr, range(0x4E00, 0x4E40)))
+    with pytest.raises(UsageError, match="lacks 64 characters.*…") as caught:
+        tok.encode(many)
+    assert len(str(caught.value)) < 300
+
+
+@given(st.text(min_size=1, max_size=20), st.text(max_size=20))
+def test_encode_either_round_trips_or_names_what_is_missing(known, text):
+    if any("\ud800" <= c <= "\udfff" for c in known):
+        with pytest.raises(UsageError):
+            char_tokenizer(known, False)
+        return
+    tok = char_tokenizer(known, False)
+    if set(text) <= set(known):
+        assert tok.decode(tok.encode(text)) == text
+    else:
+        with pytest.raises(UsageError):
+            tok.encode(text)
+        assert set(tok.missing(text)) == set(text) - set(known)
+
+
+@pytest.mark.parametrize("characters", ["", ["ab"], ["\ud800"], [""]])
+def test_impossible_vocabularies(characters):
+    with pytest.raises(UsageError):
+        char_tokenizer(characters, end_of_text=False)
+
+
+@pytest.mark.parametrize("ids", [[-1], [3], [0, 99], np.array([2**40]), np.array([0.5])])
+def test_impossible_ids(ids):
+    with pytest.raises(UsageError):
+        char_tokenizer("abc", end_of_text=False).decode(ids)
+
+
+def test_nothing_in_nothing_out():
+    tok = char_tokenizer("abc", end_of_text=True)
+    assert tok.encode("").tolist() == [] and tok.encode("").dtype == np.int32
+    assert tok.decode([]) == ""
+
+
+@given(st.text(st.one_of(st.sampled_from("the é日😀\n "), st.characters(exclude_categories=["Cs"])),
+               max_size=40))
+def test_byte_level_bpe_counts_every_byte_and_character_once(text):
+    tok = BPE
+    assert tok.kind == "bpe" and tok.end_of_text is not None
+    text = text.replace(END_OF_TEXT, "")
+    ids = tok.encode(text)
+    assert b"".join(tok.raw_bytes(i) for i in ids.tolist()) == text.encode()
+    assert tok.token_bytes[ids].sum() == len(text.encode())
+    assert tok.token_chars[ids].sum() == len(text)
+    assert tok.token_bytes[tok.end_of_text] == 0
+    assert tok.decode(ids) == text
+
+
+BPE = byte_level_bpe("the quick brown fox é日😀 jumps over the lazy dog " * 20)
+
+
+def test_bytes_are_refused_where_tokens_do_not_join_to_the_text():
+    hf = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
+    hf.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tok = Tokenizer(hf.to_str())
+    assert tok.kind == "wordlevel"
+    with pytest.raises(UsageError, match="not defined"):
+        _ = tok.token_bytes
+
+
+def test_a_lookalike_takes_the_slow_path_and_stays_equal():
+    """A vocabulary with an unknown token must not go through the table, which would raise."""
+    parts = json.loads(char_tokenizer("ab?", False).to_json())
+    parts["model"]["unk_token"] = "?"
+    tok = Tokenizer(json.dumps(parts))
+    assert tok.kind != "char"
+    assert tok.encode("axb").tolist() == tokenizers.Tokenizer.from_str(json.dumps(parts)).encode("axb").ids
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"model": 3}', b'{"model": {}}', b"\xff\xfe",
+                                     b'{"model": {"type": "WordLevel", "vocab": {}, "unk_token": "x"}}',
+                                     b"[" * 100_000])
+def test_files_that_are_no_tokenizer(tmp_path, content):
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    with pytest.raises(DataMissing) as caught:
+        Tokenizer.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(DataMissing, match="no such"):
+        Tokenizer.load(tmp_path / "nothing.json")
+    with pytest.raises(DataMissing, match="no such"):
+        Tokenizer.load(tmp_path)
+
+
+JSON = json.loads(char_tokenizer("abc\n", True).to_json())
+PATHS = ["version", "added_tokens", "model", "pre_tokenizer", "decoder", "normalizer"]
+VALUES = st.recursive(st.none() | st.booleans() | st.integers(-2**40, 2**40) | st.text(max_size=5),
+                      lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=5), v, max_size=3),
+                      max_leaves=4)
+
+
+@given(st.sampled_from(PATHS), VALUES)
+def test_a_mangled_part_is_an_error_of_ours_or_still_a_tokenizer(part, value):
+    _survives(json.dumps(JSON | {part: value}))
+
+
+@given(st.dictionaries(st.text(max_size=2), st.integers(-2, 2**33), max_size=5))
+def test_a_mangled_vocabulary(vocab):
+    _survives(json.dumps(JSON | {"model": JSON["model"] | {"vocab": vocab}}))
+
+
+def test_a_huge_id_is_refused_at_once():
+    with pytest.raises(DataMissing, match="without gaps"):
+        Tokenizer(json.dumps(JSON | {"model": JSON["model"] | {"vocab": {"a": 0, "b": 2**33}}}))
+
+
+@given(st.integers(0, 400), st.binary(max_size=6))
+def test_mangled_bytes(tmp_path_factory, at, junk):
+    raw = bytearray(json.dumps(JSON).encode())
+    raw[at:at + len(junk)] = junk
+    path = tmp_path_factory.mktemp("tok") / "tokenizer.json"
+    path.write_bytes(raw)
+    try:
+        tok = Tokenizer.load(path)
+    except TinylmError as error:
+        assert "\n" not in str(error)
+    else:
+        _use(tok)
+
+
+def _survives(text: str) -> None:
+    try:
+        tok = Tokenizer(text)
+    except TinylmError as error:
+        assert "\n" not in str(error)
+    else:
+        _use(tok)
+
+
+def _use(tok: Tokenizer) -> None:
+    for attempt in (lambda: tok.encode("abc"), lambda: tok.decode([0]), lambda: tok.token_bytes):
+        try:
+            attempt()
+        except TinylmError:
+            pass
