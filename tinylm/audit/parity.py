@@ -1,0 +1,630 @@
+"""Does every kernel compute what its definition says?
+
+The definition runs in float64 and is the truth.  A kernel runs in float32 and may differ by as much
+as rounding can make it differ, computed for each element from the data: a sum of k products in any
+order is off by at most k u / (1 - k u) times the sum of their magnitudes, u = 2**-24.  Where sums feed
+other sums the bounds are carried along.  So the tolerance is neither a guess nor a function of the
+answer, and one missing row or one wrong column exceeds it.
+
+`OPERATIONS` has, for each operation: how to draw inputs for given sizes, how to run it forward,
+backward and with `add_to`, and the error bound of each result.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+from .. import ops
+from ..errors import CheckFailed
+from ..ops.random import dropout_key, dropout_mask
+from .result import Check
+
+UNIT = 2.0 ** -24
+APPROXIMATE = 8  # roundings an exp, tanh or division of a kernel may be off by
+EDGES = 1, 2, 3, 5, 7, 15, 16, 17, 31, 33, 63, 64, 65, 97  # around every likely block size
+HEAD_SIZES = 8, 25, 32, 50, 64
+NORM_EPS = 1e-5
+
+Case = dict[str, object]
+Arrays = dict[str, np.ndarray]
+
+
+def gamma(roundings: int) -> float:
+    """Relative error after that many roundings.
+
+    Source    Higham 2002, Accuracy and Stability of Numerical Algorithms, lemma 3.1
+    """
+    return roundings * UNIT / (1 - roundings * UNIT)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """How one family of kernels is tried.
+
+    covers  names in tinylm.ops that `run` calls
+    sizes   the sizes `draw` needs, each with the values worth trying
+    draw    (rng, **sizes) -> case, floats as float32
+    run     (operations, case) -> results by name
+    bounds  (case in float64, results of the definition) -> largest error of each result
+    """
+
+    covers: tuple[str, ...]
+    sizes: Mapping[str, tuple]
+    draw: Callable[..., Case]
+    run: Callable[[ModuleType, Case], Arrays]
+    bounds: Callable[[Case, Arrays], Arrays]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One result of one kernel against its definition; share is of the tolerance, above 1 is wrong."""
+
+    operation: str
+    result: str
+    sizes: Mapping[str, object]
+    share: float
+    index: tuple[int, ...]
+    got: float
+    want: float
+    wrong: int
+    size: int
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{k}={v}" for k, v in self.sizes.items())
+        if self.share <= 1:
+            return f"{self.operation} ({sizes}): {self.result} uses {self.share:.0%} of its tolerance"
+        at = ", ".join(map(str, self.index))
+        return (f"{self.operation} ({sizes}): {self.result}[{at}] is {self.got:.7g}, the definition gives "
+                f"{self.want:.7g}; {self.wrong} of {self.size} elements are beyond rounding")
+
+
+def compare(name: str, kernels: ModuleType, sizes: Mapping[str, object], seed: int) -> list[Difference]:
+    """Run one operation both ways; one Difference for each result, in the order of the results.
+
+    Raises    CheckFailed when the kernel changes its inputs or answers in another type or shape
+    """
+    operation = OPERATIONS[name]
+    case = operation.draw(np.random.default_rng(seed), **sizes)
+    kept = {k: v.copy() for k, v in case.items() if isinstance(v, np.ndarray)}
+    got = operation.run(kernels, case)
+    for k, v in kept.items():
+        _expect(np.array_equal(v, case[k]), f"{name} {dict(sizes)}: the kernel changed its input {k}")
+    exact = {k: v.astype(np.float64) if isinstance(v, np.ndarray) and v.dtype == np.float32 else v
+             for k, v in case.items()}
+    want = operation.run(ops, exact)
+    bounds = operation.bounds(exact, want)
+    if not got.keys() == want.keys() == bounds.keys():
+        raise KeyError(f"{name}: results {list(want)}, bounds {list(bounds)}")
+    return [_difference(name, key, sizes, got[key], want[key], bounds[key]) for key in want]
+
+
+def _difference(name, key, sizes, got, want, bound):
+    got, want = np.asarray(got), np.asarray(want, np.float64)
+    what = f"{name} {dict(sizes)}: {key}"
+    _expect(got.shape == want.shape, f"{what} has shape {got.shape}, not {want.shape}")
+    _expect(got.ndim == 0 or got.dtype == np.float32, f"{what} is {got.dtype}, not float32")
+    if want.size == 0:
+        return Difference(name, key, sizes, 0.0, (), 0.0, 0.0, 0, 0)
+    error = np.abs(got.astype(np.float64) - want)
+    bound = np.broadcast_to(bound, want.shape) + np.finfo(np.float32).tiny
+    share = np.where(np.isfinite(error), error / bound, np.inf)
+    index = tuple(int(i) for i in np.unravel_index(int(share.argmax()), share.shape))
+    return Difference(name, key, sizes, float(share[index]), index, float(got[index]), float(want[index]),
+                      int((share > 1).sum()), share.size)
+
+
+def covered() -> set[str]:
+    """Names in `tinylm.ops` that are compared with their kernels."""
+    return {name for operation in OPERATIONS.values() for name in operation.covers}
+
+
+def check(kernels: ModuleType, seed: int = 0, draws: int = 4) -> Check:
+    """Every operation at `draws` random combinations of sizes; the worst use of the tolerance."""
+    rng = np.random.default_rng(seed)
+    worst, cases = None, 0
+    for name, operation in OPERATIONS.items():
+        for _ in range(draws):
+            sizes = {k: values[rng.integers(len(values))] for k, values in operation.sizes.items()}
+            try:
+                found = compare(name, kernels, sizes, int(rng.integers(2 ** 32)))
+            except CheckFailed as error:
+                return Check("kernels", False, math.inf, str(error))
+            cases += 1
+            for difference in found:
+                if worst is None or difference.share > worst.share:
+                    worst = difference
+            if worst.share > 1:
+                return Check("kernels", False, worst.share, str(worst))
+    return Check("kernels", True, worst.share, f"{len(OPERATIONS)} families, {cases} cases; {worst}")
+
+
+# ------------------------------------------------------------------------------------ drawing and tools
+def _normal(rng, *shape, offset=0.0):
+    return (offset + rng.standard_normal(shape)).astype(np.float32)
+
+
+def _maybe(wanted, array):
+    return array if wanted else None
+
+
+def _key(seed):
+    return dropout_key(seed, 7).at(3)
+
+
+def _expect(holds, message):
+    if not holds:
+        raise CheckFailed(message)
+
+
+def _some(**results):
+    return {k: v for k, v in results.items() if v is not None}
+
+
+def _rows(x):
+    return x.reshape(-1, x.shape[-1])
+
+
+# ------------------------------------------------------------------------------------ products
+def _draw_matmul(rng, M, K, N, transpose_a, transpose_b, bias):
+    return {"a": _normal(rng, *((K, M) if transpose_a else (M, K))),
+            "b": _normal(rng, *((N, K) if transpose_b else (K, N))),
+            "bias": _maybe(bias, _normal(rng, N)), "into": _normal(rng, M, N),
+            "transpose_a": transpose_a, "transpose_b": transpose_b}
+
+
+def _run_matmul(f, c):
+    turned = {k: c[k] for k in ("transpose_a", "transpose_b")}
+    into = c["into"].copy()
+    returned = f.matmul(c["a"], c["b"], **turned, bias=c["bias"], add_to=into)
+    _expect(returned is into, "matmul with add_to should return that array")
+    return {"out": f.matmul(c["a"], c["b"], **turned, bias=c["bias"]), "added": into}
+
+
+def _bound_matmul(c, _):
+    a, b = (np.abs(c[k].T if c["transpose_" + k] else c[k]) for k in "ab")
+    terms = a @ b + (0 if c["bias"] is None else np.abs(c["bias"]))
+    k = a.shape[1]
+    return {"out": gamma(k + 1) * terms, "added": gamma(k + 2) * (terms + np.abs(c["into"]))}
+
+
+def _draw_linear(rng, B, T, K, M, bias):
+    return {"inp": _normal(rng, B, T, K), "weight": _normal(rng, M, K), "bias": _maybe(bias, _normal(rng, M)),
+            "dout": _normal(rng, B, T, M), "dweight": _normal(rng, M, K),
+            "dbias": _maybe(bias, _normal(rng, M))}
+
+
+def _forward_back(f, name, c, inputs, upstream, results):
+    """Forward, backward, and backward into arrays that already hold something."""
+    forward, backward = getattr(f, name + "_forward"), getattr(f, name + "_backward")
+    out, cache = forward(*inputs)
+    found = {"out": out.copy()} | _some(**dict(zip(results, backward(upstream.copy(), cache))))
+    _, cache = forward(*inputs)
+    into = tuple(None if c[k] is None else c[k].copy() for k in results[-2:])
+    again = backward(upstream.copy(), cache, add_to=into)
+    for k, given, returned in zip(results[-2:], into, again[-2:]):
+        _expect(returned is given, f"{name}_backward with add_to should return that array as {k}")
+    return found | _some(**{f"{k} added": v for k, v in zip(results[-2:], into)})
+
+
+def _run_linear(f, c):
+    return _forward_back(f, "linear", c, (c["inp"], c["weight"], c["bias"]), c["dout"],
+                         ("dinp", "dweight", "dbias"))
+
+
+def _linear_back_bounds(c, inp, dout, ddout=0.0):
+    """Bounds of dinp (rows), dweight, dbias where dout (rows) is itself off by up to ddout."""
+    inp, weight = np.abs(inp), np.abs(c["weight"])
+    ddout = np.broadcast_to(ddout, dout.shape)
+    dout_size = np.abs(dout) + ddout
+    n, m = dout.shape
+    dweight, dbias = dout_size.T @ inp, dout_size.sum(0)
+    slack_weight, slack_bias = ddout.T @ inp, ddout.sum(0)
+    found = {"dinp": gamma(m) * (dout_size @ weight) + ddout @ weight,
+             "dweight": gamma(n) * dweight + slack_weight,
+             "dweight added": gamma(n + 1) * (dweight + np.abs(c["dweight"])) + slack_weight}
+    if c["bias"] is not None:
+        found |= {"dbias": gamma(n) * dbias + slack_bias,
+                  "dbias added": gamma(n + 1) * (dbias + np.abs(c["dbias"])) + slack_bias}
+    return found
+
+
+def _bound_linear(c, want):
+    inp, dout = _rows(c["inp"]), _rows(c["dout"])
+    out = np.abs(inp) @ np.abs(c["weight"]).T + (0 if c["bias"] is None else np.abs(c["bias"]))
+    back = _linear_back_bounds(c, inp, dout)
+    back["dinp"] = back["dinp"].reshape(c["inp"].shape)
+    return {"out": (gamma(inp.shape[1] + 1) * out).reshape(want["out"].shape)} | back
+
+
+# ------------------------------------------------------------------------------------ LayerNorm
+def _draw_layernorm(rng, B, T, C, bias, offset):
+    return {"inp": _normal(rng, B, T, C, offset=offset), "weight": _normal(rng, C),
+            "bias": _maybe(bias, _normal(rng, C)), "dout": _normal(rng, B, T, C), "dweight": _normal(rng, C),
+            "dbias": _maybe(bias, _normal(rng, C))}
+
+
+def _run_layernorm(f, c):
+    return _forward_back(f, "layernorm", c, (c["inp"], c["weight"], c["bias"], NORM_EPS), c["dout"],
+                         ("dinp", "dweight", "dbias"))
+
+
+def _norm_errors(inp):
+    """(norm, rstd, error of norm, relative error of rstd): what mean and variance in float32 cost."""
+    channels = inp.shape[-1]
+    mean = inp.mean(-1, keepdims=True)
+    off_mean = gamma(channels + 1) * np.abs(inp).mean(-1, keepdims=True)
+    centred = inp - mean
+    off = off_mean + UNIT * (np.abs(centred) + np.abs(mean))
+    variance = (centred ** 2).mean(-1, keepdims=True)
+    off_variance = ((2 * np.abs(centred) * off + off ** 2).mean(-1, keepdims=True)
+                    + gamma(channels + 2) * variance + UNIT * NORM_EPS)
+    rstd = 1 / np.sqrt(variance + NORM_EPS)
+    off_rstd = off_variance / (variance + NORM_EPS) + APPROXIMATE * UNIT
+    norm = centred * rstd
+    return norm, rstd, (off * rstd + np.abs(norm) * (off_rstd + 2 * UNIT)) * (1 + off_rstd), off_rstd
+
+
+def _bound_layernorm(c, want):
+    norm, rstd, off, off_rstd = _norm_errors(c["inp"])
+    channels, weight, dout = norm.shape[-1], np.abs(c["weight"]), np.abs(c["dout"])
+    dnorm = dout * weight
+
+    def mean(x):
+        return x.mean(-1, keepdims=True)
+
+    # dinp = rstd (dnorm - mean(dnorm) - norm mean(dnorm norm)), each magnitude with its error
+    share, off_share = mean(dnorm * np.abs(norm)), mean(dnorm * off)
+    size = dnorm + mean(dnorm) + np.abs(norm) * share
+    dinp = rstd * (gamma(channels + 8) * size + off * share + (np.abs(norm) + off) * off_share
+                   + off_rstd * size)
+    rows = int(np.prod(norm.shape[:-1]))
+    dweight, slack = _rows(dout * (np.abs(norm) + off)).sum(0), _rows(dout * off).sum(0)
+    found = {"out": weight * off + 2 * UNIT * (weight * np.abs(norm) + np.abs(want["out"])), "dinp": dinp,
+             "dweight": gamma(rows + 2) * dweight + slack,
+             "dweight added": gamma(rows + 3) * (dweight + np.abs(c["dweight"])) + slack}
+    if c["bias"] is not None:
+        dbias = _rows(dout).sum(0)
+        found["out"] = found["out"] + 2 * UNIT * np.abs(c["bias"])
+        found |= {"dbias": gamma(rows) * dbias, "dbias added": gamma(rows + 1) * (dbias + np.abs(c["dbias"]))}
+    return found
+
+
+# ------------------------------------------------------------------------------------ element by element
+def _draw_elements(rng, B, T, C):
+    return {"inp": 2 * _normal(rng, B, T, C), "dout": _normal(rng, B, T, C)}
+
+
+def _run_elements(name):
+    def run(f, c):
+        out, cache = getattr(f, name + "_forward")(c["inp"].copy())
+        out = out.copy()  # a cache may be the output, and backward may use its memory
+        return {"out": out, "dinp": getattr(f, name + "_backward")(c["dout"].copy(), cache)[0]}
+    return run
+
+
+def _bound_relu(c, want):
+    return {"out": 0.0, "dinp": 0.0}
+
+
+def _bound_gelu(c, want):
+    x = np.abs(c["inp"])
+    inner = ops.activations.GELU_SCALE * (x + ops.activations.GELU_CUBIC * x ** 3)
+    slope = ops.activations.GELU_SCALE * (1 + 3 * ops.activations.GELU_CUBIC * x ** 2)
+    tanh = np.tanh(inner)
+    sech = 1 - tanh ** 2
+    # tanh moves by its slope times the error of its argument, and by what its approximation is off
+    off_tanh = sech * inner * 6 * UNIT + 2 * APPROXIMATE * UNIT
+    dout = np.abs(c["dout"])
+    back = (0.5 * off_tanh + 0.5 * x * slope * (2 * off_tanh + 10 * UNIT * sech)
+            + 4 * UNIT * (1 + x * slope * sech))
+    return {"out": 0.5 * x * off_tanh + 4 * UNIT * x, "dinp": dout * back}
+
+
+def _draw_dropout(rng, B, T, C, rate):
+    # No zeros in the input: a zero in the output is then a dropped element.
+    def away_from_zero():
+        return (rng.choice([-1, 1], (B, T, C)) * rng.uniform(1, 2, (B, T, C))).astype(np.float32)
+
+    return {"inp": away_from_zero(), "branch": away_from_zero(), "dout": away_from_zero(),
+            "rate": rate, "key": _key(int(rng.integers(1000)))}
+
+
+def _run_dropout(f, c):
+    out, cache = f.dropout_forward(c["inp"], c["rate"], c["key"])
+    dinp = f.dropout_backward(c["dout"].copy(), cache)[0]
+    _same_mask(c, "dropout out", out)
+    _same_mask(c, "dropout dinp", dinp)
+    return {"out": out, "dinp": dinp}
+
+
+def _same_mask(c, what, array):
+    mask = dropout_mask(array.shape, c["rate"], c["key"]) != 0
+    _expect(np.array_equal(array != 0, mask), f"{what}: the mask is not that of ops.random.dropout_mask")
+
+
+def _bound_dropout(c, want):
+    return {k: 3 * UNIT * np.abs(want[k]) for k in ("out", "dinp")}
+
+
+def _run_residual(f, c):
+    out, cache = f.residual_forward(c["inp"], c["branch"], c["rate"], c["key"])
+    dinp, dbranch = f.residual_backward(c["dout"].copy(), cache)
+    plain, cache = f.residual_forward(c["inp"], c["branch"])
+    dplain, dbranch_plain = f.residual_backward(c["dout"].copy(), cache)
+    _same_mask(c, "residual dbranch", dbranch)
+    return {"out": out, "dinp": dinp, "dbranch": dbranch, "out plain": plain, "dinp plain": dplain,
+            "dbranch plain": dbranch_plain}
+
+
+def _bound_residual(c, want):
+    scale = 1 / (1 - c["rate"]) if c["rate"] < 1 else 1.0
+    size = np.abs(c["inp"]) + scale * np.abs(c["branch"])
+    return {"out": 4 * UNIT * size, "dinp": 0.0, "dbranch": 3 * UNIT * np.abs(want["dbranch"]),
+            "out plain": UNIT * size, "dinp plain": 0.0, "dbranch plain": 0.0}
+
+
+# ------------------------------------------------------------------------------------ embedding
+def _draw_embedding(rng, B, T, V, C, start):
+    return {"tokens": rng.integers(0, V, (B, T)).astype(np.int32), "token_weight": _normal(rng, V, C),
+            "position_weight": _normal(rng, start + T + 2, C), "start": start, "dout": _normal(rng, B, T, C),
+            "dtoken_weight": _normal(rng, V, C), "dposition_weight": _normal(rng, start + T + 2, C)}
+
+
+def _run_embedding(f, c):
+    return _forward_back(f, "embedding", c, _embedding_inputs(c), c["dout"],
+                         ("dtoken_weight", "dposition_weight"))
+
+
+def _embedding_inputs(c):
+    return c["tokens"], c["token_weight"], c["position_weight"], c["start"]
+
+
+def _bound_embedding(c, want):
+    sizes = ops.embedding_backward(np.abs(c["dout"]), ops.embedding_forward(*_embedding_inputs(c))[1])
+    found, rows = {"out": UNIT * np.abs(want["out"])}, c["tokens"].size
+    for k, size in zip(("dtoken_weight", "dposition_weight"), sizes):
+        found |= {k: gamma(rows) * size, f"{k} added": gamma(rows + 1) * (size + np.abs(c[k]))}
+    return found
+
+
+# ------------------------------------------------------------------------------------ attention
+def _draw_attention(rng, B, T, H, D, rate):
+    return {"inp": 1.5 * _normal(rng, B, T, 3 * H * D), "dout": _normal(rng, B, T, H * D), "heads": H,
+            "rate": rate, "key": _key(int(rng.integers(1000))) if rate else None}
+
+
+def _run_attention(f, c):
+    out, cache = f.attention_forward(c["inp"], c["heads"], c["rate"], c["key"])
+    return {"out": out.copy(), "dinp": f.attention_backward(c["dout"].copy(), cache)[0]}
+
+
+def _softmax_error(off_score, score, prob):
+    """Relative error of prob = softmax(score) where each score is off by off_score."""
+    distance = np.where(np.isfinite(score), score.max(-1, keepdims=True) - score, 0)
+    own = off_score + (distance + APPROXIMATE) * UNIT
+    length = score.shape[-1]
+    return own + (prob * own).sum(-1, keepdims=True) + gamma(2 * length + APPROXIMATE)
+
+
+def _attention_size(query, keys, seen, mask):
+    """(prob, relative error of prob, prob mask) of one set of heads; arrays (..., T, D), seen (T, S)."""
+    D = query.shape[-1]
+    score = np.where(seen, query @ keys.swapaxes(-1, -2) / math.sqrt(D), -np.inf)
+    off_score = gamma(D + 3) * (np.abs(query) @ np.abs(keys).swapaxes(-1, -2)) / math.sqrt(D)
+    top = np.exp(score - score.max(-1, keepdims=True))
+    prob = top / top.sum(-1, keepdims=True)
+    return prob, _softmax_error(np.where(seen, off_score, 0), score, prob), prob * mask
+
+
+def _bound_attention(c, want):
+    inp, heads = c["inp"], c["heads"]
+    B, T, width = inp.shape
+    D = width // (3 * heads)
+    query, keys, value = inp.reshape(B, T, 3, heads, D).transpose(2, 0, 3, 1, 4)
+    dout = np.abs(c["dout"].reshape(B, T, heads, D).transpose(0, 2, 1, 3))
+    mask = dropout_mask((B, heads, T, T), c["rate"], c["key"]) if c["key"] else np.ones((B, heads, T, T))
+    prob, off_prob, weight = _attention_size(query, keys, np.tri(T, dtype=bool), mask)
+    sums = gamma(2 * T + 4)
+    out = (weight * (off_prob + sums)) @ np.abs(value)
+    dvalue = (weight * (off_prob + sums)).swapaxes(-1, -2) @ dout
+    dprob = (dout @ np.abs(value).swapaxes(-1, -2)) * mask
+    off_dprob = gamma(D + 4) * dprob
+    inner = (prob * dprob).sum(-1, keepdims=True)  # also bounds sum(|dout out|), the other way to get it
+    off_inner = (prob * ((off_prob + gamma(2 * T + D + 4)) * dprob + off_dprob)).sum(-1, keepdims=True)
+    dscore = prob * (dprob + inner)
+    off_dscore = prob * (off_dprob + off_inner) + dscore * (off_prob + 4 * UNIT)
+    scale = 1 / math.sqrt(D)
+    reach = (off_dscore + gamma(T + 4) * dscore) * scale
+    dquery, dkeys = reach @ np.abs(keys), reach.swapaxes(-1, -2) @ np.abs(query)
+
+    def join(x):
+        return x.transpose(0, 2, 1, 3).reshape(B, T, heads * D)
+
+    # Errors of errors: a few percent more covers the products of bounds that were left out above.
+    dinp = np.concatenate([join(dquery), join(dkeys), join(dvalue)], -1)
+    return {"out": 1.05 * join(out), "dinp": 1.05 * dinp}
+
+
+def _draw_extend(rng, B, T, length, spare, H, D):
+    past = length + T + spare
+    return {"inp": 1.5 * _normal(rng, B, T, 3 * H * D), "past_keys": _normal(rng, B, past, H * D),
+            "past_values": _normal(rng, B, past, H * D), "length": length, "heads": H}
+
+
+def _run_extend(f, c):
+    keys, values = c["past_keys"].copy(), c["past_values"].copy()
+    out = f.attention_extend(c["inp"], keys, values, c["length"], c["heads"])
+    return {"out": out, "keys": keys, "values": values}
+
+
+def _bound_extend(c, want):
+    B, T, width = c["inp"].shape
+    C, heads, stop = width // 3, c["heads"], c["length"] + T
+
+    def per_head(x):
+        return x.reshape(B, -1, heads, C // heads).transpose(0, 2, 1, 3)
+
+    value = per_head(want["values"][:, :stop])
+    query, keys = per_head(c["inp"][..., :C]), per_head(want["keys"][:, :stop])
+    _, off_prob, weight = _attention_size(query, keys, np.tri(T, stop, c["length"], dtype=bool), 1.0)
+    out = (weight * (off_prob + gamma(2 * stop + 4))) @ np.abs(value)
+    return {"out": 1.05 * out.transpose(0, 2, 1, 3).reshape(B, T, C), "keys": 0.0, "values": 0.0}
+
+
+# ------------------------------------------------------------------------------------ the loss
+def _draw_cross_entropy(rng, N, V):
+    return {"logits": 3 * _normal(rng, N, V), "targets": rng.integers(0, V, N).astype(np.int32),
+            "dout": _normal(rng, N)}
+
+
+def _run_cross_entropy(f, c):
+    out, cache = f.cross_entropy_forward(c["logits"], c["targets"])
+    return {"out": out.copy(), "dlogits": f.cross_entropy_backward(c["dout"].copy(), cache)[0]}
+
+
+def _loss_errors(logits, off_logits, targets):
+    """(error of the losses, prob, error of prob) where logits are off by off_logits."""
+    rows, vocab = np.arange(len(targets)), logits.shape[1]
+    top = logits.max(-1, keepdims=True)
+    prob = np.exp(logits - top)
+    log_sum = np.log(prob.sum(-1))
+    prob = prob / prob.sum(-1, keepdims=True)
+    off_prob = prob * _softmax_error(off_logits, logits, prob)
+    off_log_sum = off_prob.sum(-1) + gamma(vocab + APPROXIMATE)
+    sizes = np.abs(log_sum) + np.abs(top[:, 0]) + 2 * np.abs(logits[rows, targets])
+    off_loss = off_log_sum + off_logits[rows, targets] + off_logits.max(-1) + APPROXIMATE * UNIT * sizes
+    return off_loss, prob, off_prob
+
+
+def _dlogits_bound(prob, off_prob, targets, dout):
+    size = prob.copy()
+    size[np.arange(len(targets)), targets] += 1
+    # The kernel may keep log-sum-exp instead of the probabilities, which rounds once more.
+    return (off_prob + 3 * UNIT * size) * np.abs(dout)[:, None]
+
+
+def _bound_cross_entropy(c, want):
+    off_loss, prob, off_prob = _loss_errors(c["logits"], UNIT * np.abs(c["logits"]), c["targets"])
+    return {"out": off_loss, "dlogits": _dlogits_bound(prob, off_prob, c["targets"], c["dout"])}
+
+
+def _draw_linear_cross_entropy(rng, N, C, V, bias):
+    return {"inp": _normal(rng, N, C), "weight": _normal(rng, V, C), "bias": _maybe(bias, _normal(rng, V)),
+            "targets": rng.integers(0, V, N).astype(np.int32), "dout": _normal(rng, N),
+            "dweight": _normal(rng, V, C), "dbias": _maybe(bias, _normal(rng, V))}
+
+
+def _run_linear_cross_entropy(f, c):
+    return _forward_back(f, "linear_cross_entropy", c, (c["inp"], c["weight"], c["bias"], c["targets"]),
+                         c["dout"], ("dinp", "dweight", "dbias"))
+
+
+def _bound_linear_cross_entropy(c, want):
+    inp, weight = c["inp"], c["weight"]
+    bias = 0 if c["bias"] is None else c["bias"]
+    logits = inp @ weight.T + bias
+    off_logits = gamma(inp.shape[1] + 2) * (np.abs(inp) @ np.abs(weight).T + np.abs(bias))
+    off_loss, prob, off_prob = _loss_errors(logits, off_logits, c["targets"])
+    dlogits = prob.copy()
+    dlogits[np.arange(len(dlogits)), c["targets"]] -= 1
+    ddlogits = _dlogits_bound(prob, off_prob, c["targets"], c["dout"])
+    return {"out": 1.05 * off_loss} | {k: 1.05 * v for k, v in _linear_back_bounds(
+        c, inp, dlogits * c["dout"][:, None], ddlogits).items()}
+
+
+# ------------------------------------------------------------------------------------ the optimizer
+def _draw_adamw(rng, P, decayed, step, scale):
+    return {"param": _normal(rng, P), "grad": _normal(rng, P), "first": _normal(rng, P),
+            "second": np.abs(_normal(rng, P)) + np.float32(0.01), "step": step, "scale": scale,
+            "decayed": {"none": 0, "half": P // 2, "all": P}[decayed]}
+
+
+ADAMW = {"lr": 0.01, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.1}
+
+
+def _run_adamw(f, c):
+    state = {k: c[k].copy() for k in ("param", "first", "second")}
+    f.adamw_step(state["param"], c["grad"], state["first"], state["second"], step=c["step"],
+                 decayed=c["decayed"], scale=c["scale"], **ADAMW)
+    return state
+
+
+def _bound_adamw(c, want):
+    grad, beta1, beta2 = np.abs(c["grad"] * c["scale"]), ADAMW["beta1"], ADAMW["beta2"]
+    first = 8 * UNIT * (np.abs(c["first"]) + (1 - beta1) * grad)
+    second = 8 * UNIT * (c["second"] + (1 - beta2) * grad ** 2)
+    corrected1, corrected2 = 1 - beta1 ** c["step"], 1 - beta2 ** c["step"]
+    root = np.sqrt(want["second"] / corrected2) + ADAMW["eps"]
+    change = ADAMW["lr"] / corrected1 * np.abs(want["first"]) / root
+    # relative error of the root is half that of `second`, plus one rounding for each step
+    off_change = ADAMW["lr"] / corrected1 * first / root + change * (second / want["second"] + 16 * UNIT)
+    return {"first": first, "second": second,
+            "param": 1.05 * off_change + 4 * UNIT * (np.abs(c["param"]) + change)}
+
+
+def _draw_norm(rng, P):
+    return {"grad": _normal(rng, P), "limit": float(rng.uniform(0.1, 20))}
+
+
+def _run_norm(f, c):
+    norm = f.global_norm(c["grad"])
+    _expect(isinstance(norm, float), f"global_norm answers with {type(norm).__name__}, not a float")
+    return {"norm": norm, "scale": f.clip_scale(norm, c["limit"]), "unlimited": f.clip_scale(norm, 0)}
+
+
+def _bound_norm(c, want):
+    # Summed in float64: only the last digits of that may depend on the order.
+    double = 2.0 ** -53 * (c["grad"].size + 4)
+    return {"norm": double * want["norm"], "scale": double * want["scale"], "unlimited": 0.0}
+
+
+ROWS = 1, 2, 3
+OPERATIONS: dict[str, Operation] = {
+    "matmul": Operation(("matmul",), {"M": (0, *EDGES), "K": EDGES, "N": EDGES, "transpose_a": (False, True),
+                                      "transpose_b": (False, True), "bias": (False, True)},
+                        _draw_matmul, _run_matmul, _bound_matmul),
+    "linear": Operation(("linear_forward", "linear_backward"),
+                        {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "M": EDGES, "bias": (False, True)},
+                        _draw_linear, _run_linear, _bound_linear),
+    "layernorm": Operation(("layernorm_forward", "layernorm_backward"),
+                           {"B": (0, *ROWS), "T": EDGES, "C": (2, *EDGES[2:]), "bias": (False, True),
+                            "offset": (0.0, 10.0)},
+                           _draw_layernorm, _run_layernorm, _bound_layernorm),
+    "relu": Operation(("relu_forward", "relu_backward"), {"B": (0, *ROWS), "T": EDGES, "C": EDGES},
+                      _draw_elements, _run_elements("relu"), _bound_relu),
+    "gelu": Operation(("gelu_forward", "gelu_backward"), {"B": (0, *ROWS), "T": EDGES, "C": EDGES},
+                      _draw_elements, _run_elements("gelu"), _bound_gelu),
+    "dropout": Operation(("dropout_forward", "dropout_backward"),
+                         {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "rate": (0.1, 0.2, 0.5)},
+                         _draw_dropout, _run_dropout, _bound_dropout),
+    "residual": Operation(("residual_forward", "residual_backward"),
+                          {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "rate": (0.1, 0.2, 0.5)},
+                          _draw_dropout, _run_residual, _bound_residual),
+    "embedding": Operation(("embedding_forward", "embedding_backward"),
+                           {"B": (0, *ROWS), "T": EDGES, "V": (1, 2, 28, 300), "C": EDGES, "start": (0, 3)},
+                           _draw_embedding, _run_embedding, _bound_embedding),
+    "attention": Operation(("attention_forward", "attention_backward"),
+                           {"B": ROWS, "T": EDGES, "H": (1, 2, 3), "D": HEAD_SIZES, "rate": (0.0, 0.2)},
+                           _draw_attention, _run_attention, _bound_attention),
+    "attention_extend": Operation(("attention_extend",),
+                                  {"B": ROWS, "T": (1, 2, 15, 17, 33), "length": (0, *EDGES), "spare": (0, 5),
+                                   "H": (1, 2, 3), "D": HEAD_SIZES},
+                                  _draw_extend, _run_extend, _bound_extend),
+    "cross_entropy": Operation(("cross_entropy_forward", "cross_entropy_backward"),
+                               {"N": (0, *EDGES), "V": (1, 2, 28, 65, 110, 300)},
+                               _draw_cross_entropy, _run_cross_entropy, _bound_cross_entropy),
+    "linear_cross_entropy": Operation(("linear_cross_entropy_forward", "linear_cross_entropy_backward"),
+                                      {"N": (*EDGES, 130, 257), "C": EDGES, "V": (1, 2, 28, 65, 110, 300),
+                                       "bias": (False, True)},
+                                      _draw_linear_cross_entropy, _run_linear_cross_entropy,
+                                      _bound_linear_cross_entropy),
+    "adamw": Operation(("adamw_step",), {"P": (0, *EDGES, 1000), "decayed": ("none", "half", "all"),
+                                         "step": (1, 2, 1000), "scale": (1.0, 0.25)},
+                       _draw_adamw, _run_adamw, _bound_adamw),
+    "norm": Operation(("global_norm", "clip_scale"), {"P": (1, *EDGES, 1000, 70001)},
+                      _draw_norm, _run_norm, _bound_norm),
+}
