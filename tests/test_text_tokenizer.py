@@ -1,6 +1,7 @@
 """The tokenizer: equal to `tokenizers` itself, exact in bytes, and calm about broken files."""
 from __future__ import annotations
 
+import contextlib
 import json
 
 import numpy as np
@@ -87,7 +88,7 @@ def test_the_digest_tells_vocabularies_apart_and_is_stable():
 
 def test_a_lacking_character_is_named_and_counted():
     tok = char_tokenizer("abc", end_of_text=True)
-    with pytest.raises(UsageError, match=r"lacks 2 characters that the text uses 3 times: 'z', 'é' \(U\+00E9\)"):
+    with pytest.raises(UsageError, match=r"lacks 2 characters .* uses 3 times: 'z', 'é' \(U\+00E9\)"):
         tok.encode("azéz")
     assert tok.missing("azéz" + END_OF_TEXT) == {"z": 2, "é": 1}
     with pytest.raises(UsageError, match="U\\+D800"):
@@ -166,9 +167,9 @@ def test_a_lookalike_takes_the_slow_path_and_stays_equal():
     assert tok.encode("axb").tolist() == tokenizers.Tokenizer.from_str(json.dumps(parts)).encode("axb").ids
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"model": 3}', b'{"model": {}}', b"\xff\xfe",
-                                     b'{"model": {"type": "WordLevel", "vocab": {}, "unk_token": "x"}}',
-                                     b"[" * 100_000])
+@pytest.mark.parametrize("content", [
+    b"", b"{", b"[]", b"null", b'{"model": 3}', b'{"model": {}}', b"\xff\xfe", b"[" * 100_000,
+    b'{"model": {"type": "WordLevel", "vocab": {}, "unk_token": "x"}}'])
 def test_files_that_are_no_tokenizer(tmp_path, content):
     (tmp_path / "tokenizer.json").write_bytes(content)
     with pytest.raises(DataMissing) as caught:
@@ -230,7 +231,5 @@ def _survives(text: str) -> None:
 
 def _use(tok: Tokenizer) -> None:
     for attempt in (lambda: tok.encode("abc"), lambda: tok.decode([0]), lambda: tok.token_bytes):
-        try:
+        with contextlib.suppress(TinylmError):
             attempt()
-        except TinylmError:
-            pass

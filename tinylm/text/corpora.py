@@ -25,7 +25,7 @@ from .tokenizer import END_OF_TEXT
 MODES = ("auto", "blank-line", "whole")
 VALIDATION_SHARE = 0.1
 MOST_STORIES = 1_000_000
-DEFAULT_STORIES = 6_000  # about 5 MB
+DEFAULT_STORIES = 5_000  # about 5 MB
 
 DESCRIPTIONS = {
     "stories": "short children's stories from a generator whose entropy is known; ships with tinylm",
@@ -282,8 +282,9 @@ def _scan(path: Path, named: str) -> _Scan:
                     raise DataMissing(f"{named} is binary, not text: there is a zero byte at offset "
                                       f"{at + block.index(0)}")
                 digest.update(block)
-                markers = markers or _MARKER in tail + block
-                tail = block[-len(_MARKER):]
+                seam = tail + block
+                markers = markers or _MARKER in seam
+                tail = seam[-len(_MARKER) + 1:]
                 at += len(block)
     except OSError as error:
         raise DataMissing(f"{named} cannot be read: {error.strerror}") from None

@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -56,17 +55,13 @@ class Dataset:
         self.digest: str = meta["digest"]
         self.floor = _floor(meta["floor"])
         self.notes = notes
+        # Mapped now: whoever replaces the folder later cannot take these pages away.
+        self.train, self.val = (
+            np.memmap(path / f"{split}.bin", dtype=DTYPE, mode="r",
+                      shape=(meta["splits"][split]["tokens"],)) for split in SPLITS)
 
     def __repr__(self) -> str:
         return f"<Dataset {self.name} {self.digest} {self.tokenizer.name}>"
-
-    @cached_property
-    def train(self) -> np.ndarray:
-        return self._map("train")
-
-    @cached_property
-    def val(self) -> np.ndarray:
-        return self._map("val")
 
     def split(self, name: str) -> np.ndarray:
         """The tokens of "train" or "val".  Raises UsageError for another name."""
@@ -95,14 +90,6 @@ class Dataset:
                 pending, last, given = [], stop + 1, given + 1
             pending.append(piece[last:])
             start += block
-
-    def _map(self, split: str) -> np.ndarray:
-        try:
-            return np.memmap(self.path / f"{split}.bin", dtype=DTYPE, mode="r",
-                             shape=(self.meta["splits"][split]["tokens"],))
-        except (OSError, ValueError) as error:
-            raise DataMissing(f"{self.path / split}.bin cannot be mapped: {error}; "
-                              "prepare the data again") from None
 
 
 def prepare(source: str | os.PathLike, *, documents: str = "auto", size: int | None = None, seed: int = 0,
@@ -174,7 +161,7 @@ def load(path: str | Path) -> Dataset:
         raise DataMissing(f"{path}: no prepared data, {what} is missing; {advice}") from None
     except OSError as error:
         raise DataMissing(f"{path}: prepared data cannot be read: {error.strerror}") from None
-    except DataMissing as error:
+    except (DataMissing, ValueError) as error:
         raise DataMissing(f"{path}: damaged data: {error}; {advice}") from None
 
 
@@ -206,29 +193,25 @@ def _floor(stored: dict | None):
 
 def _prepare(corpus: corpora.Corpus, final: Path, seed: int, tokenizer: Tokenizer | None) -> Dataset:
     notes = corpus.notes
-    if final.exists():
-        try:
-            return _with_notes(load(final), notes)
-        except DataMissing as error:
-            reason = str(error).removeprefix(f"{final}: ").split(";")[0]
-            notes += (f"{final.name} was prepared again ({reason})",)
-            _discard(final)
-    building = Path(tempfile.mkdtemp(prefix=f".building-{final.name}-", dir=final.parent))
-    try:
-        _build(corpus, building, seed, tokenizer)
-        for _ in range(10):
+    for first in (True, False, False, False):  # again where another process repairs the same folder
+        if final.exists():
             try:
-                building.rename(final)
-                break
-            except OSError:  # another process was faster: its data is as good as ours
-                if not final.exists():
-                    raise
-                try:
-                    return _with_notes(load(final), notes)
-                except DataMissing:
-                    _discard(final)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+                return _with_notes(load(final), notes)
+            except DataMissing as error:
+                if first:
+                    reason = str(error).removeprefix(f"{final}: ").split(";")[0]
+                    notes += (f"{final.name} was prepared again ({reason})",)
+                _discard(final)
+        building = Path(tempfile.mkdtemp(prefix=f".building-{final.name}-", dir=final.parent))
+        try:
+            _build(corpus, building, seed, tokenizer)
+            building.rename(final)
+        except OSError:
+            if not final.exists():
+                raise
+            # Another process was faster; its data is as good as ours.
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
     return _with_notes(load(final), notes)
 
 
