@@ -1,0 +1,91 @@
+"""Events and run directories to look at, made without training anything."""
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+
+from tinylm.train.events import (
+    Evaluated,
+    Finished,
+    Interrupted,
+    Logged,
+    Note,
+    Planned,
+    Sampled,
+    Saved,
+    Started,
+    Stepped,
+)
+from tinylm.units import Loss
+
+TOKENIZER = "char-28-0123456789ab"
+HOSTILE = "<script>alert(1)</script> \x1b[2J\x07 \u202eevil \"q\" 'q' &amp; ]]> <!-- http://x.example -->\n\ttab\r\n"
+
+
+def loss(nats_per_token: float, tokens: int = 1536, tokenizer: str = TOKENIZER, bytes_per_token: float = 1.0) -> Loss:
+    size = round(tokens * bytes_per_token)
+    return Loss(nats_per_token * tokens, tokens, size, size, tokenizer)
+
+
+def events(steps: int = 600, *, floor: float | None = 1.0, stop_at: int | None = None, eval_every: int = 200,
+           sample: str = "Once upon a time\n", run: Path = Path("runs/x"), planned: bool = True):
+    """A run as the trainer reports it, with a clock of its own; interrupted after `stop_at` steps."""
+    rng = random.Random(7)
+    yield Started(0, 0, 0.0, run, "gpt-tiny", "stories", False, 815_388, 28, TOKENIZER, 1536, 1_200_000, 20_000,
+                  4.9e6, None, floor, 2, "numba")
+    yield Note(0, 0, 0.0, "two documents were taken out of the validation text")
+    if planned:
+        yield Planned(0, 0, 0.0, steps, None)
+    val = train = None
+    for step in range(1, steps + 1):
+        where = (step, step * 1536, 0.05 * step)
+        train = loss(1.1 + 2.3 * math.exp(-step / 90) + rng.gauss(0, 0.03))
+        yield Stepped(*where, train, 3e-3, 0.5, step / steps)
+        if step % 10 == 0:
+            yield Logged(*where, train, 3e-3, 0.5, 30_720.0)
+        if step % eval_every == 0 or step == steps:
+            val = loss(1.14 + 2.3 * math.exp(-step / 90), 20_000)
+            above = val.bits_per_byte - floor if floor is not None else None
+            yield Evaluated(*where, val, True, above, 0.004 if floor is not None else None)
+            yield Sampled(*where, sample, run / "samples" / f"{step:06d}.txt")
+            yield Saved(*where, run / "checkpoints" / "last", True)
+        if step == stop_at:
+            yield Interrupted(*where, 30_720.0, train, val, "tinylm train --resume runs/x")
+            return
+    yield Finished(*where, 30_720.0, train, val, steps, val)
+
+
+def make_run(folder: Path, *, steps: int = 600, status: str = "finished", preset: str = "gpt-tiny",
+             data: str = "stories", floor: float | None = 1.0, sample: str = "Once upon a time\n", tokenizer: str = TOKENIZER,
+             bytes_per_token: float = 1.0, val_data: str = "aa11", lr: float = 3e-3, parameters: int = 815_388,
+             level: float = 1.14, batch_size: int = 12) -> Path:
+    """A run directory as `tinylm train` leaves it (without checkpoints)."""
+    folder.mkdir(parents=True)
+    (folder / "STATUS").write_text(status + "\n")
+    (folder / "config.toml").write_text(
+        f'preset = "{preset}"\ndata = "{data}"\nseed = 0\n\n[model]\nfamily = "gpt"\ncontext = 128\nchannels = 128\n\n'
+        f'[train]\nsteps = {steps}\nbatch_size = {batch_size}\nlr = {lr}\n\n'
+        '[origin]\npreset = "flag --preset"\ndata = "default"\nseed = "default"\n"model.context" = "preset gpt-tiny"\n'
+        'lr = "flag --lr"\nsteps = "variable TINYLM_STEPS"\n')
+    environment = {"machine": "x86_64", "cpu": "a <b>fast</b> one", "cores": 2, "python": "3.11",
+                   "command": "tinylm train --preset gpt-tiny", "data": data, "data_digest": val_data,
+                   "parameters": parameters, "train_tokens": 1_200_000, "floor": floor}
+    (folder / "environment.json").write_text(json.dumps(environment))
+    (folder / "samples").mkdir()
+    lines = []
+    for step in range(1, steps + 1):
+        row = {"step": step, "tokens": step * 1536, "seconds": 0.05 * step}
+        if step % 10 == 0 or step == steps:
+            value = level - 0.04 + 2.3 * math.exp(-step / 90) + 0.05 * math.sin(step)
+            now = loss(value, 1536, tokenizer, bytes_per_token)
+            lines.append(row | {"split": "train", "lr": lr, "grad_norm": 0.5 + 0.1 * math.sin(step),
+                                "tokens_per_second": 30_720.0} | now.to_json())
+            lines[-1]["tokens"] = row["tokens"]
+        if step % 200 == 0 or step == steps:
+            now = loss(level + 2.3 * math.exp(-step / 90), 20_000, tokenizer, bytes_per_token)
+            lines.append(now.to_json() | row | {"split": "val"})
+            (folder / "samples" / f"{step:06d}.txt").write_text(sample, encoding="utf-8")
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    return folder

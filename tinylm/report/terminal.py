@@ -1,0 +1,122 @@
+"""Curves in a terminal, drawn by plotext and handed to rich."""
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from .words import finite, nice_ticks, short
+
+# Okabe and Ito's colour-blind safe palette, as the nearest of a terminal's 256 colours.
+PALETTE = (39, 208, 36, 175, 220, 74, 166)
+TRAIN, VALIDATION, FLOOR = 39, 208, 36
+_BACKGROUND = re.compile(r"\x1b\[48;[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class Series:
+    """A named line: x and y of equal length; `mark`, one character, stands on each point."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: int
+    line: bool = True
+    mark: str | None = None
+
+    def points(self) -> tuple[list[float], list[float]]:
+        """The finite points, in order of x."""
+        pairs = sorted((a, b) for a, b in zip(self.x, self.y) if finite(a) and finite(b))
+        return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def thin(x: Sequence[float], y: Sequence[float], most: int) -> tuple[list[float], list[float]]:
+    """At most `most` points: means of equal runs of neighbours, so that a noisy line stays honest."""
+    if len(x) <= most:
+        return list(x), list(y)
+    edges = [i * len(x) // most for i in range(most + 1)]
+    return ([sum(x[a:b]) / (b - a) for a, b in zip(edges, edges[1:])],
+            [sum(y[a:b]) / (b - a) for a, b in zip(edges, edges[1:])])
+
+
+def limits(series: Sequence[Series], floor: float | None = None) -> tuple[float, float] | None:
+    """The y range to draw, or None without a finite point.
+
+    The first twentieth of a run, where the loss falls from ln V, would press the rest flat: once
+    there are more than 40 points it may leave through the top.
+    """
+    every = [s.points() for s in series]
+    right = max((x[-1] for x, _ in every if x), default=None)
+    if right is None:
+        return None
+    long = any(len(x) > 40 for x, _ in every)
+    shown = [b for x, y in every for a, b in zip(x, y) if not long or a >= right / 20]
+    low, high = min(shown), max(shown)
+    if floor is not None and finite(floor):
+        low = min(low, floor)
+    margin = 0.05 * (high - low) or abs(high) * 0.05 or 0.5
+    return low - margin, high + margin
+
+
+def chart(series: Sequence[Series], *, width: int, height: int, floor: float | None = None,
+          right: float | None = None) -> Text:
+    """Lines over a common x from 0 to `right` (default: the largest x), `width` × `height` cells.
+
+    floor   height of a dotted level line
+    """
+    import plotext  # a quarter of a second, and only where something is drawn
+
+    bounds = limits(series, floor)
+    if bounds is None or width < 16 or height < 4:
+        return Text("no losses yet" if bounds is None else "")
+    low, high = bounds
+    right = max([right or 0.0, *(s.points()[0][-1] for s in series if s.points()[0])]) or 1.0
+    figure = plotext.figure
+    figure.clear()
+    figure.plot_size(width, height)
+    figure.theme("colorless")
+    figure.canvas("default")
+    figure.axes(False, axis="x", side="upper")
+    figure.axes(False, axis="y", side="right")
+    left_ticks = nice_ticks(low, high, max(3, height // 2))
+    figure.ruler("y").lim(low, high)
+    figure.ruler("y").ticks(left_ticks, _decimals(left_ticks))
+    below = [t for t in nice_ticks(0, right, max(2, width // 14)) if t == int(t)]  # steps and tokens are whole
+    figure.ruler("x").lim(0, right)
+    figure.ruler("x").ticks(below, [short(t) for t in below])
+    if floor is not None and finite(floor):
+        figure.line(floor, "horizontal", style="dotted", pixel=FLOOR)
+    for one in series:
+        x, y = one.points()
+        x, y = thin(x, [min(max(v, low), high) for v in y], 2 * width)
+        if one.line and len(x) > 1:
+            figure.draw(figure.signal(x, y, marker=plotext.marker("braille", pixel=one.colour)).lines())
+        if one.mark or len(x) == 1:
+            a, b = thin(x, y, max(2, width // 8)) if one.line and len(x) > 1 else (x, y)
+            figure.draw(figure.signal(a, b, marker=plotext.marker(one.mark or "•", pixel=one.colour)))
+    # plotext paints white behind what it colours; the terminal's own background shall stay.
+    out = Text.from_ansi(_BACKGROUND.sub("", figure.build().string()), no_wrap=True)
+    out.rstrip()
+    return out
+
+
+def legend(series: Sequence[Series], floor: str | None = None) -> Text:
+    """One line that names the colours (and the marks, for those who see none)."""
+    out = Text(no_wrap=True, overflow="ellipsis")
+    for one in series:
+        out.append("  " if out else "")
+        out.append(f"{one.mark or '━'} ", style=f"color({one.colour})").append(one.name)
+    if floor:
+        out.append("  " if out else "").append("┈ ", style=f"color({FLOOR})").append(floor)
+    return out
+
+
+def _decimals(ticks: Sequence[float]) -> list[str]:
+    """The ticks with as many decimals as they need, all the same number."""
+    for digits in range(7):
+        written = [f"{t:.{digits}f}" for t in ticks]
+        if all(abs(float(w) - t) <= 1e-9 * max(1.0, abs(t)) for w, t in zip(written, ticks)):
+            return written
+    return [f"{t:.3g}" for t in ticks]
