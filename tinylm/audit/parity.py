@@ -28,6 +28,7 @@ APPROXIMATE = 8  # roundings an exp, tanh or division of a kernel may be off by
 EDGES = 1, 2, 3, 5, 7, 15, 16, 17, 31, 33, 63, 64, 65, 97  # around every likely block size
 HEAD_SIZES = 8, 25, 32, 50, 64
 NORM_EPS = 1e-5
+NORM_CHUNK = 4096  # squares a kernel may sum in float32 before float64 takes over
 
 Case = dict[str, object]
 Arrays = dict[str, np.ndarray]
@@ -567,7 +568,9 @@ def _bound_adamw(c, want):
 
 
 def _draw_norm(rng, P):
-    return {"grad": _normal(rng, P), "limit": float(rng.uniform(0.1, 20))}
+    grad = _normal(rng, P)
+    grad[-1] *= 100  # the bound of a long sum is wide: losing the last element should still show
+    return {"grad": grad, "limit": float(rng.uniform(0.1, 20))}
 
 
 def _run_norm(f, c):
@@ -577,9 +580,9 @@ def _run_norm(f, c):
 
 
 def _bound_norm(c, want):
-    # Summed in float64: only the last digits of that may depend on the order.
-    double = 2.0 ** -53 * (c["grad"].size + 4)
-    return {"norm": double * want["norm"], "scale": double * want["scale"], "unlimited": 0.0}
+    # A kernel may sum up to NORM_CHUNK squares in float32; the root halves their relative error.
+    relative = gamma(min(c["grad"].size, NORM_CHUNK) + 2) / 2
+    return {"norm": relative * want["norm"], "scale": relative * want["scale"], "unlimited": 0.0}
 
 
 ROWS = 1, 2, 3
@@ -622,9 +625,9 @@ OPERATIONS: dict[str, Operation] = {
                                        "bias": (False, True)},
                                       _draw_linear_cross_entropy, _run_linear_cross_entropy,
                                       _bound_linear_cross_entropy),
-    "adamw": Operation(("adamw_step",), {"P": (0, *EDGES, 1000), "decayed": ("none", "half", "all"),
+    "adamw": Operation(("adamw_step",), {"P": (0, *EDGES, 1000, 4097), "decayed": ("none", "half", "all"),
                                          "step": (1, 2, 1000), "scale": (1.0, 0.25)},
                        _draw_adamw, _run_adamw, _bound_adamw),
-    "norm": Operation(("global_norm", "clip_scale"), {"P": (1, *EDGES, 1000, 70001)},
+    "norm": Operation(("global_norm", "clip_scale"), {"P": (*EDGES, NORM_CHUNK, NORM_CHUNK + 1, 70001)},
                       _draw_norm, _run_norm, _bound_norm),
 }

@@ -1,0 +1,23 @@
+"""A small copy of a model: the same options and parts, fewer of each, so that a check takes seconds."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+LIMITS = {"vocab": 11, "context": 12, "layers": 2, "heads": 3}
+HEAD_SIZE = 5  # odd on purpose, so that no size is a multiple of a vector
+
+
+def shrink(config: Mapping[str, object]) -> dict[str, object]:
+    """A model's options with the sizes cut down; what is on stays on, what is shared stays shared.
+
+    A given feed-forward width keeps its ratio to the channels.
+    """
+    small = dict(config)
+    for name, limit in LIMITS.items():
+        if name in small:
+            small[name] = min(small[name], limit)
+    small.setdefault("vocab", LIMITS["vocab"])
+    small["channels"] = small["heads"] * min(config["channels"] // config["heads"], HEAD_SIZE)
+    if small.get("hidden"):
+        small["hidden"] = max(1, round(config["hidden"] * small["channels"] / config["channels"]))
+    return small

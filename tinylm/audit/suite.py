@@ -1,0 +1,116 @@
+"""The checks in the order in which the command line runs them.
+
+GROUPS names them; each yields one `Check` after another, so that a caller can show them as they come.
+"""
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator
+from types import ModuleType
+
+import numpy as np
+
+from .. import ops
+from ..layers import Layer, Parameters, Pass, Tape
+from ..ops.random import dropout_key, generator
+from . import causality, gradients, parity, streaming, threads, unitcheck
+from .result import Check
+
+GROUPS = {
+    "gradients": "backward passes against central differences in float64",
+    "causality": "no position sees a later one, forward and backward, layer by layer",
+    "streaming": "reading in pieces gives the scores of the whole text",
+    "kernels": "every kernel computes its definition, within rounding",
+    "threads": "the same bits for any number of threads",
+    "units": "losses and byte counts are what their units say",
+}
+
+
+def model_checks(model: Layer, kernels: ModuleType, only: Collection[str] = GROUPS, seed: int = 0) -> Iterator[Check]:
+    """Everything that is asked of one (small) model."""
+    rng = generator(seed, "audit")
+    exact, fast = gradients.randomised(model, rng), gradients.randomised(model, rng, np.float32)
+    tokens, targets = (rng.integers(0, model.config.vocab, (2, model.config.context)).astype(np.int32)
+                       for _ in range(2))
+    if "gradients" in only:
+        yield gradients.model(model, tokens, targets, rng, dropout=dropout_key(seed, 1)).check()
+    if "causality" in only:
+        yield causality.suffix_swap(model, exact, ops, rng)
+        yield _named("causality.kernels", causality.suffix_swap(model, fast, kernels, rng))
+        yield _named("causality.backward", causality.backward(model, exact, ops, rng))
+        yield _named("causality.backward.kernels", causality.backward(model, fast, kernels, rng))
+        yield _named("causality.uniform", causality.uniform_tokens(model, fast, kernels, rng))
+    if "streaming" in only:
+        yield streaming.streaming(model, exact, ops, rng)
+        yield _named("streaming.kernels", streaming.streaming(model, fast, kernels, rng))
+    if "kernels" in only:
+        yield model_parity(model, kernels, rng)
+    if "threads" in only:
+        yield _named("threads.model", threads.model(model, kernels, rng))
+    if "units" in only:
+        yield _named("units.uniform", unitcheck.uniform(model, kernels, rng))
+
+
+def shared_checks(kernels: ModuleType, tokenizer_for: Callable[[Iterable[str]], unitcheck.Tokenizer],
+                  only: Collection[str] = GROUPS, seed: int = 0) -> Iterator[Check]:
+    """What does not depend on the model.
+
+    tokenizer_for   makes a tokenizer for the characters of some texts
+    """
+    if "kernels" in only:
+        yield parity.check(kernels, seed)
+    if "threads" in only:
+        yield threads.kernels(kernels)
+    if "units" in only:
+        yield _named("units.loss", unitcheck.invariants(generator(seed, "audit units")))
+        yield _named("units.bytes", unitcheck.bytes_counted(tokenizer_for(unitcheck.TEXTS), unitcheck.TEXTS))
+
+
+def weight_checks(model: Layer, params: Parameters, kernels: ModuleType, only: Collection[str] = GROUPS,
+                  seed: int = 0) -> Iterator[Check]:
+    """What can be asked of trained weights: they may be full-size, so this is forward only."""
+    rng = generator(seed, "audit weights")
+    if "causality" in only:
+        yield _named("weights.causality", causality.suffix_swap(model, params, kernels, rng))
+        yield _named("weights.uniform", causality.uniform_tokens(model, params, kernels, rng))
+    if "streaming" in only:
+        yield _named("weights.streaming", streaming.streaming(model, params, kernels, rng, repeats=1))
+
+
+def model_parity(model: Layer, kernels: ModuleType, rng: np.random.Generator) -> Check:
+    """Losses and all gradients of a whole model: kernels against definitions, dropout included."""
+    fast = gradients.randomised(model, rng, np.float32)
+    exact = Parameters(model.parameters(), np.float64)
+    exact.flat[...] = fast.flat
+    shape = 3, model.config.context
+    tokens, targets = (rng.integers(0, model.config.vocab, shape).astype(np.int32) for _ in range(2))
+    dlosses = rng.standard_normal(tokens.size).astype(np.float32)
+    found = []
+    for f, params in ((ops, exact), (kernels, fast)):
+        grads = params.like()
+        run = Pass(f, params, grads, Tape(), dropout_key(3, 5))
+        losses = model.forward(tokens, targets, run)
+        model.backward(dlosses.astype(params.flat.dtype), run)
+        found.append({"losses": losses} | {f"d{n}": g for n, g in grads.items()})
+    want, got = found
+    worst = 0.0
+    for name, array in want.items():
+        tolerance = streaming.rounding(model, array.astype(np.float32)) + 1e-30
+        gap = np.abs(got[name].astype(np.float64) - array)
+        share = float(np.where(np.isnan(gap), np.inf, gap).max()) / tolerance
+        worst = max(worst, share)
+        if share > 1:
+            at = ", ".join(str(int(i)) for i in np.unravel_index(int(gap.argmax()), gap.shape))
+            return Check("kernels.model", False, share,
+                         f"{name}[{at}] differs by {gap.max():.3g} between kernels and definitions")
+    return Check("kernels.model", True, worst, f"losses and {len(want) - 1} gradients agree with the definitions")
+
+
+def _named(name: str, check: Check) -> Check:
+    return dataclasses.replace(check, name=name)
+
+
+def summary(checks: Collection[Check]) -> tuple[bool, float]:
+    """(all hold, the worst share of a tolerance).  Nothing checked is not a success."""
+    return bool(checks) and all(c.ok for c in checks), max((c.worst for c in checks), default=math.inf)
