@@ -22,6 +22,8 @@ from .simd import ROWS, WIDE
 from .vector_math import exp32
 
 BLOCK_ROWS = 16 * ROWS
+# Typed, because numba compiles a function once more for each literal number it is called with.
+NOUGHT, ONE = np.int64(0), np.int64(1)
 
 
 class AttentionCache(NamedTuple):
@@ -45,17 +47,16 @@ def _pack(packed, b, first, ks, cs, K, N):
 
 @serial
 def _times(out, io, ldo, a, ia, rs, ks, packed, depth, skip, K, rows, N, zeros, accumulate):
-    """out (rows, N) = a[:, skip:skip+K] b[skip:skip+K] for at most ROWS rows; b has `depth` rows."""
+    """out (rows, N) = a[:, skip:skip+K] b[skip:skip+K] for at most ROWS rows; b has `depth` rows.
+
+    accumulate   1: add to what out holds; 0: do not
+    """
+    start = out if accumulate else zeros
     column = 0
     while column < N:
-        width = panel_width(N - column)
-        at = io + column
-        if accumulate:
-            tile_any(out, at, ldo, out, at, ldo, a, ia + skip * ks, rs, ks, packed,
-                     column * depth + skip * width, K, rows, min(width, N - column), width)
-        else:
-            tile_any(out, at, ldo, zeros, 0, 0, a, ia + skip * ks, rs, ks, packed,
-                     column * depth + skip * width, K, rows, min(width, N - column), width)
+        width, at = panel_width(N - column), io + column
+        tile_any(out, at, ldo, start, at * accumulate, ldo * accumulate, a, ia + skip * ks, rs, ks, packed,
+                 column * depth + skip * width, K, rows, min(width, N - column), width)
         column += width
 
 
@@ -67,7 +68,7 @@ def _scores(score, ld, a, ia, rs, packed, D, T, q0, q1, zeros):
         column = 0
         while column < row + rows:
             width = panel_width(T - column)
-            tile_any(score, (row - q0) * ld + column, ld, zeros, 0, 0, a, ia + row * rs, rs, 1,
+            tile_any(score, (row - q0) * ld + column, ld, zeros, NOUGHT, NOUGHT, a, ia + row * rs, rs, ONE,
                      packed, column * D, D, rows, width, width)
             column += width
 
@@ -91,12 +92,13 @@ def _softmax_row(row, scale):
 
 
 @serial
-def _forward_head(out, log_sums, inp, offset, C, D, T, ld, scratch, zeros, mask_row, numbers, key, threshold, keep, scale):
+def _forward_head(out, log_sums, inp, offset, C, D, T, ld, scratch, zeros, mask_row, numbers, key, threshold,
+                  keep, scale):
     """One head of one sequence.  inp, out flat; `offset` of the head's first query in inp."""
     keys, values = scratch[:D * ld], scratch[D * ld:][:T * packed_columns(D)]
     score = scratch[D * ld + T * packed_columns(D):]
-    _pack(keys, inp, offset + C, 1, 3 * C, D, T)
-    _pack(values, inp, offset + 2 * C, 3 * C, 1, T, D)
+    _pack(keys, inp, offset + C, ONE, 3 * C, D, T)
+    _pack(values, inp, offset + 2 * C, 3 * C, ONE, T, D)
     for q0 in range(0, T, BLOCK_ROWS):
         q1 = min(q0 + BLOCK_ROWS, T)
         _scores(score, ld, inp, offset, 3 * C, keys, D, T, q0, q1, zeros)
@@ -109,8 +111,8 @@ def _forward_head(out, log_sums, inp, offset, C, D, T, ld, scratch, zeros, mask_
                     mask_numbers(numbers, mask_row + i, key)
                     drop(score[at:at + i + 1], numbers, threshold, keep)
                 score[at + i + 1:at + row + rows] = 0.0
-            _times(out, row * C, C, score, (row - q0) * ld, ld, 1, values, T, 0, row + rows, rows, D,
-                   zeros, False)
+            _times(out, row * C, C, score, (row - q0) * ld, ld, ONE, values, T, NOUGHT, row + rows,
+                   rows, D, zeros, NOUGHT)
 
 
 @parallel
@@ -162,14 +164,14 @@ def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, ld, scratch,
     queries, dblock = scratch[end:end + BLOCK_ROWS * pd], scratch[end + BLOCK_ROWS * pd:end + 2 * BLOCK_ROWS * pd]
     end += 2 * BLOCK_ROWS * pd
     prob, dprob = scratch[end:end + BLOCK_ROWS * ld], scratch[end + BLOCK_ROWS * ld:]
-    _pack(keys_t, inp, offset + C, 1, 3 * C, D, T)
-    _pack(values_t, inp, offset + 2 * C, 1, 3 * C, D, T)
-    _pack(keys, inp, offset + C, 3 * C, 1, T, D)
+    _pack(keys_t, inp, offset + C, ONE, 3 * C, D, T)
+    _pack(values_t, inp, offset + 2 * C, ONE, 3 * C, D, T)
+    _pack(keys, inp, offset + C, 3 * C, ONE, T, D)
     for q0 in range(0, T, BLOCK_ROWS):
         q1 = min(q0 + BLOCK_ROWS, T)
         n = q1 - q0
-        _pack(queries, inp, offset + q0 * 3 * C, 3 * C, 1, n, D)
-        _pack(dblock, dout, q0 * C, C, 1, n, D)
+        _pack(queries, inp, offset + q0 * 3 * C, 3 * C, ONE, n, D)
+        _pack(dblock, dout, q0 * C, C, ONE, n, D)
         _scores(prob, ld, inp, offset, 3 * C, keys_t, D, T, q0, q1, zeros)
         _scores(dprob, ld, dout, 0, C, values_t, D, T, q0, q1, zeros)
         for i in range(q0, q1):
@@ -183,13 +185,15 @@ def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, ld, scratch,
             dprob[at + i + 1:at + q1] = 0.0
         for row in range(q0, q1, ROWS):     # dquery = dscore keys
             rows = min(ROWS, q1 - row)
-            _times(dinp, offset + row * 3 * C, 3 * C, dprob, (row - q0) * ld, ld, 1, keys, T, 0, row + rows,
-                   rows, D, zeros, False)
+            _times(dinp, offset + row * 3 * C, 3 * C, dprob, (row - q0) * ld, ld, ONE, keys, T, NOUGHT,
+                   row + rows, rows, D, zeros, NOUGHT)
         for row in range(0, q1, ROWS):      # dkeys = dscore^T queries, dvalues = prob^T dout
             rows, skip = min(ROWS, q1 - row), max(0, row - q0)
             to = offset + row * 3 * C
-            _times(dinp, to + C, 3 * C, dprob, row, 1, ld, queries, n, skip, n - skip, rows, D, zeros, row < q0)
-            _times(dinp, to + 2 * C, 3 * C, prob, row, 1, ld, dblock, n, skip, n - skip, rows, D, zeros, row < q0)
+            _times(dinp, to + C, 3 * C, dprob, row, ONE, ld, queries, n, skip, n - skip, rows, D, zeros,
+                   np.int64(row < q0))
+            _times(dinp, to + 2 * C, 3 * C, prob, row, ONE, ld, dblock, n, skip, n - skip, rows, D, zeros,
+                   np.int64(row < q0))
 
 
 @parallel

@@ -86,6 +86,10 @@ def _note_once(text: str) -> None:
         sys.stderr.write(f"note: {text}\n")
 
 
+# Only `prange` is made parallel: whole-array expressions stay loops of the thread that meets them.
+_PRANGE_ONLY = {"prange": True, "comprehension": False, "reduction": False, "inplace_binop": False,
+                "setitem": False, "numpy": False, "stencil": False, "fusion": False}
+
 KERNELS = []  # every compiled function, for `tinylm warmup` and `tinylm doctor`
 
 
@@ -112,4 +116,4 @@ def parallel(function):
 
     Keep drivers small: parallel compilation takes three times as long.
     """
-    return _compile(function, fastmath=FASTMATH, parallel=True)
+    return _compile(function, fastmath=FASTMATH, parallel=_PRANGE_ONLY)

@@ -170,14 +170,12 @@ def _share(out, start, lds, css, a, rs, ks, packed, M, N, K, first, last):
                 for t in range(max(0, first - number), min(here, last - number)):
                     row = (block + t) * ROWS
                     at = row * N + column
-                    if k == 0:
-                        tile_any(out, at, N, start, row * lds + column * css, lds,
-                                 a, row * rs, rs, ks, packed, column * K, depth,
-                                 min(ROWS, M - row), min(width, N - column), width)
-                    else:  # go on from what the chunks of k before this one have left
-                        tile_any(out, at, N, out, at, N, a, row * rs + k * ks, rs, ks,
-                                 packed, column * K + k * width, depth,
-                                 min(ROWS, M - row), min(width, N - column), width)
+                    begin, ist, step = start, row * lds + column * css, lds
+                    if k > 0:  # go on from what the chunks of k before this one have left
+                        begin, ist, step = out, at, N
+                    tile_any(out, at, N, begin, ist, step, a, row * rs + k * ks, rs, ks,
+                             packed, column * K + k * width, depth,
+                             min(ROWS, M - row), min(width, N - column), width)
                 number += here
                 column += width
 
@@ -227,9 +225,9 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, add_to=None
 
     Raises    ShapeError
     """
-    (K, M) = a.shape if transpose_a else a.shape[::-1]
-    (N, K_b) = b.shape if transpose_b else b.shape[::-1]
-    if K != K_b:
+    K, M = a.shape if transpose_a else a.shape[::-1]
+    N, K_b = b.shape if transpose_b else b.shape[::-1]
+    if K_b != K:
         raise shapes.ShapeError(f"a {a.shape} and b {b.shape} do not share their inner dimension")
     a, b = contiguous(a), contiguous(b)
     out = memory.empty((M, N)) if add_to is None else add_to

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from .base import Layer
-from .basic import LayerNorm, Linear, Residual
+from .basic import Linear
 
 
 class Attention(Layer):
