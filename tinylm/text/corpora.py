@@ -373,7 +373,7 @@ def text_key(text: str) -> bytes:
     return hashlib.blake2b(text.strip().encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def split_documents(keys: list[bytes], seed: int) -> Split:
+def split_documents(keys: list[bytes], seed: int, named: str = "the corpus") -> Split:
     """Deal whole documents, a tenth of them to validation, at least one to each side.
 
     keys  `text_key` of every document, in corpus order
@@ -384,8 +384,7 @@ def split_documents(keys: list[bytes], seed: int) -> Split:
     """
     count = len(keys)
     if len(set(keys)) < 2:
-        raise DataMissing("all documents have the same text, so nothing is left to validate on"
-                          if count > 1 else "one document cannot be split by document")
+        raise DataMissing(f"{named}: all documents have the same text, so nothing is left to validate on")
     order = np.argsort(generator(seed, "split").random(count), kind="stable")
     share = min(max(1, round(count * VALIDATION_SHARE)), count - 1)
     val, train = np.sort(order[:share]), np.sort(order[share:])
@@ -417,7 +416,7 @@ def given_split(train_keys: list[bytes], val_keys: list[bytes]) -> Split:
                  len(train_keys) - len(known))
 
 
-def split_text(text: str) -> tuple[str, str]:
+def split_text(text: str, named: str = "the text") -> tuple[str, str]:
     """One running text: its first nine tenths and its last tenth, counted in characters.
 
     Source: nanoGPT, data/shakespeare_char/prepare.py (`int(n * 0.9)`).
@@ -425,6 +424,6 @@ def split_text(text: str) -> tuple[str, str]:
     """
     cut = int(len(text) * 0.9)
     if cut < 1 or cut >= len(text):
-        raise DataMissing(f"{len(text)} character{'s' * (len(text) != 1)} cannot be split into training "
-                          "and validation")
+        raise DataMissing(f"{named}: {len(text)} character{'s' * (len(text) != 1)} cannot be split into "
+                          "training and validation")
     return text[:cut], text[cut:]

@@ -222,7 +222,7 @@ def _build(corpus: corpora.Corpus, folder: Path, seed: int, tokenizer: Tokenizer
         characters = set(text)
         parts: dict[str, Callable[[], Iterator[corpora.Document]]] = {
             name: (lambda part=part: iter([corpora.Document(part)]))
-            for name, part in zip(SPLITS, corpora.split_text(text), strict=True)}
+            for name, part in zip(SPLITS, corpora.split_text(text, corpus.name), strict=True)}
         removed = repeated = 0
     else:
         characters, split = _survey(corpus, seed)
@@ -269,7 +269,7 @@ def _survey(corpus: corpora.Corpus, seed: int) -> tuple[set[str], corpora.Split]
 
     train = keys(corpus.documents())
     if corpus.validation is None:
-        return characters, corpora.split_documents(train, seed)
+        return characters, corpora.split_documents(train, seed, corpus.name)
     return characters, corpora.given_split(train, keys(corpus.validation()))
 
 
