@@ -17,14 +17,36 @@ import contextlib
 import fcntl
 import json
 import os
+import platform
+import shutil
+import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
+from .. import __version__, threads
 from ..errors import DataMissing, TinylmError, UsageError, nearest
 
 RUNS = Path("runs")
 STATUSES = ("running", "finished", "interrupted", "diverged", "failed")
 _TRIES = 5
+
+
+def machine() -> dict:
+    """Versions and hardware."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {"tinylm": __version__, "python": platform.python_version(), "platform": platform.platform(),
+            "processor": _processor(), "processors": threads.available(), "memory_bytes": memory,
+            **{name: version(name) for name in ("numpy", "numba", "llvmlite")}}
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def find(name: str | os.PathLike, base: Path = RUNS) -> Path:
@@ -85,6 +107,7 @@ class RunDir:
         self.path = path
         self._lock = _lock(path)
         self._metrics = None
+        self._latest: Path | None = None
 
     @classmethod
     def create(cls, preset: str, out: str | os.PathLike | None = None, base: Path = RUNS) -> RunDir:
@@ -106,8 +129,7 @@ class RunDir:
                                      "another --out starts one")
                 raise UsageError(f"--out {path} is not empty: it holds {held[0]}")
             run.checkpoints.mkdir()
-            if out is None:
-                _lead(base / "latest", path.name)
+            run._latest = base / "latest" if out is None else None
         except FileExistsError:
             raise UsageError(f"--out {path}: there is a file of that name") from None
         except OSError as error:
@@ -131,6 +153,19 @@ class RunDir:
             self._metrics = None
         self._lock.close()
 
+    def publish(self) -> None:
+        """Lead `runs/latest` here: there is something to see.   Raises TinylmError"""
+        if self._latest is not None:
+            try:
+                _lead(self._latest, self.path.name)
+            except OSError as error:
+                raise TinylmError(f"{self._latest} cannot be written: {error.strerror or error}") from error
+
+    def abandon(self) -> None:
+        """Delete a run that did not begin."""
+        self.close()
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def say(self, word: str, more: str = "") -> None:
         """Set STATUS."""
         assert word in STATUSES
@@ -147,6 +182,16 @@ class RunDir:
         except OSError as error:
             raise TinylmError(f"{path} cannot be written: {error.strerror or error}") from error
         return path
+
+    def add_environment(self, facts: dict) -> None:
+        """Keep what a session runs on: the first fills environment.json, later ones join `resumed`."""
+        facts = {"started": time.time(), "command": sys.argv, **machine(), **facts}
+        try:
+            before = json.loads((self.path / "environment.json").read_bytes())
+            before.setdefault("resumed", []).append(facts)
+        except (OSError, ValueError, AttributeError):  # not there yet, or no longer readable: begin anew
+            before = facts
+        self.write("environment.json", json.dumps(before, indent=1, ensure_ascii=False) + "\n")
 
     def write_sample(self, step: int, text: str) -> Path:
         return self.write(f"samples/{step:06d}.txt", text)

@@ -1,0 +1,548 @@
+"""The training loop.  It yields events and prints nothing.
+
+What a step computes depends on the recipe, the seed, the data, the step number and the plan, and on
+nothing else: batches and dropout masks are counted, the plan of a time budget is saved before it is
+used.  So a run that is stopped or killed and resumed has the same bits as one that never was.
+"""
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import os
+import shlex
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+from safetensors.numpy import save
+
+from ..config import Config
+from ..errors import DataMissing, Diverged, TinylmError, UsageError
+from ..layers import Parameters, Pass, Tape
+from ..models import describe
+from ..ops.random import dropout_key
+from ..units import Loss
+from . import checkpoint as checkpoints
+from .checkpoint import Checkpoint
+from .events import (
+    Evaluated,
+    Event,
+    Finished,
+    Interrupted,
+    Logged,
+    Note,
+    Planned,
+    Sampled,
+    Saved,
+    Started,
+    Stepped,
+)
+from .floor import FloorCheck
+from .numerics import numerics
+from .rundir import RunDir
+from .schedule import Plan, learning_rate, warmup_steps
+
+PROBE_SECONDS = 1.0    # of real steps, before a time budget is planned
+SAVE_SECONDS = 300.0   # a checkpoint at least this often; saving changes no number
+
+_ALL_FINITE = "every tensor is finite, but their sum is not"
+
+Batch = tuple[np.ndarray, np.ndarray]  # inputs, targets: (B, T) int32
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the loop needs of a text.
+
+    digest          equal digests mean equal data
+    tokenizer       digest, for `Loss`; `tokenizer_json` is the file
+    token_bytes, token_chars    of raw text that each token stands for, (V,)
+    train_tokens    in the training split
+    batch           batch(step, micro), a pure function
+    validation      the fixed validation set
+    floor           where the true probabilities of the text are known
+    """
+
+    name: str
+    digest: str
+    tokenizer: str
+    tokenizer_json: str
+    token_bytes: np.ndarray
+    token_chars: np.ndarray
+    train_tokens: int
+    batch: Callable[[int, int], Batch]
+    validation: Sequence[Batch]
+    floor: FloorCheck | None = None
+
+
+class Sums(NamedTuple):
+    """Losses summed up so far."""
+
+    nats: float = 0.0
+    tokens: int = 0
+    bytes: int = 0
+    chars: int = 0
+
+    def plus(self, other: Sums) -> Sums:
+        return Sums(*(a + b for a, b in zip(self, other)))
+
+
+class Speed(NamedTuple):
+    """Measured before training: seconds of a step and of an evaluation."""
+
+    step: float
+    evaluation: float
+
+
+class Trainer:
+    """Trains a model.
+
+        for event in Trainer(...).events(): ...
+
+    params            the parameters, as trained so far
+    sample            sample(step) -> str, or None; may be set before `events` is started
+    checkpoint        go on from there, with the plan and the counters in it
+    steps             end at this step instead (with a checkpoint)
+    notes             sentences to yield after Started
+    accept_other_code resume although the code has changed since
+
+    Raises    UsageError, DataMissing where a checkpoint does not fit
+    """
+
+    def __init__(self, *, model, data: TrainingData, config: Config, f: ModuleType, threads: int = 1,
+                 run: RunDir | None = None, checkpoint: Checkpoint | None = None, steps: int | None = None,
+                 sample: Callable[[int], str] | None = None, notes: Sequence[str] = (),
+                 accept_other_code: bool = False, dtype=np.float32):
+        self.model, self.data, self.config, self.f, self.run = model, data, config, f, run
+        self.recipe, self.seed, self.threads = config.recipe, config.setup.seed, threads
+        self.sample, self.notes = sample, list(notes)
+        self.context = model.config.context
+        self.rows = self.recipe.batch_size * self.context
+        self.tokens_per_step = self.rows * self.recipe.accumulate
+        self.numerics = numerics(config.setup.backend)
+        self.params = Parameters(model.parameters(), dtype)
+        self.grads, self.first, self.second = (self.params.like() for _ in range(3))
+        self.decayed = self.params.flat.size if self.recipe.decay_all else self.params.decayed
+        self._dlosses = np.full(self.rows, 1 / self.rows, dtype)
+        self._validation = [(inputs, targets, self._sizes(targets)) for inputs, targets in data.validation]
+        self._stop = False
+
+        self.step, self.tokens = 0, 0
+        self.plan: Plan | None = None
+        self.best: tuple[int, Loss] | None = None
+        self.train: Loss | None = None
+        self.val: Loss | None = None
+        self._since, self._since_seconds = Sums(), 0.0
+        self._train_seconds, self._before, self._began = 0.0, 0.0, None
+        self._saved_step, self._saved_at = None, 0.0
+        self._marks: list[tuple[int, float]] = []
+        self._costs = {"evaluation": 0.0, "saving": 0.0, "sample": 0.0}
+        self._resumed, self._new_end = checkpoint is not None, False
+        if checkpoint is not None:
+            self._restore(checkpoint, steps, accept_other_code)
+        else:
+            self.params.initialise(self.seed)
+
+    # -- what a caller uses -------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Finish the step, save, yield Interrupted.  May be called from a signal handler."""
+        self._stop = True
+
+    def events(self) -> Iterator[Event]:
+        """Train; see `tinylm.train.events`.
+
+        Raises    Diverged for a number that is not finite, CheckFailed for a loss below the floor,
+                  TinylmError where the run cannot be written; the last checkpoint is then as it was
+        """
+        try:
+            self.run.say("running", f"since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+            yield from self._events()
+        except BaseException as error:
+            word = "diverged" if isinstance(error, Diverged) else \
+                "interrupted" if isinstance(error, (KeyboardInterrupt, GeneratorExit)) else "failed"
+            if self._saved_step is None and not self._resumed:
+                self.run.abandon()  # it never came to its first checkpoint: there is nothing to keep
+            else:
+                with contextlib.suppress(TinylmError):  # on a full disk STATUS cannot be written either
+                    self.run.say(word, f"at step {self.step}" + (f": {error}" if str(error) else ""))
+            raise
+        finally:
+            self.run.close()
+
+    def prepare(self) -> None:
+        """Compile what is not compiled yet, with one text and none of the run's numbers changed.
+
+        Raises    UsageError for a run that needs more memory than there is
+        """
+        need = describe.memory(self.model, self.f, self.recipe.batch_size, self.context)
+        total, have = sum(need.values()) - need["packed"], _memory()
+        if have and total > have:
+            raise UsageError(f"this training needs about {total / 2**30:,.1f} GiB, the machine has "
+                             f"{have / 2**30:,.1f}: a smaller --batch-size or --context needs less "
+                             "(--accumulate makes up for it)")
+        inputs, targets = (part[:1] for part in self.data.batch(1, 0))
+        self._backward(inputs, targets, self._dlosses[:self.context], 1, 0)
+        scratch = np.zeros((4, 16), self.params.flat.dtype)
+        self.f.adamw_step(*scratch, step=1, lr=1.0)
+        self.f.global_norm(scratch[0])
+
+    def measure(self, seconds: float) -> Speed:
+        """Take real steps and evaluate a little, then put everything back as it was at step 0.
+
+        Raises    ValueError after step 0
+        """
+        if self.step:
+            raise ValueError("measuring would change a run that has begun")
+        steps, began = [], time.perf_counter()
+        while len(steps) < 2 or time.perf_counter() - began < seconds:
+            start = time.perf_counter()
+            self._optimize(len(steps) + 1, self.recipe.lr / 100)
+            steps.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        measured = self._evaluate(self._validation[:2]).tokens
+        evaluation = (time.perf_counter() - start) * (self.validation_tokens / measured)
+        for buffer in (self.params, self.first, self.second):
+            buffer.flat.fill(0)
+        self.params.initialise(self.seed)
+        return Speed(statistics.median(steps[1:]), evaluation)
+
+    def steps_for(self, speed: Speed | None) -> int:
+        """How many steps the recipe asks for; a time budget needs the speed."""
+        recipe = self.recipe
+        if recipe.steps is not None:
+            return recipe.steps
+        if recipe.tokens is not None:
+            return -(-recipe.tokens // self.tokens_per_step)
+        # The first and the last evaluation, and one every eval_every steps.
+        left = recipe.time_budget - self.seconds - 2 * speed.evaluation
+        return max(1, int(left / (speed.step + speed.evaluation / recipe.eval_every)))
+
+    @property
+    def validation_tokens(self) -> int:
+        return sum(sizes.tokens for _, _, sizes in self._validation)
+
+    @property
+    def seconds(self) -> float:
+        """Time this run has taken, earlier sessions included."""
+        return self._before + (time.perf_counter() - self._began if self._began is not None else 0.0)
+
+    # -- the run ------------------------------------------------------------------------------------
+
+    def _events(self) -> Iterator[Event]:
+        yield self._started()
+        yield from (Note(*self._here(), text) for text in self.notes)
+        if self._resumed:
+            self.run.forget_after(self.step)
+        self.run.add_environment(self._facts())
+        self.prepare()
+        self._began = time.perf_counter()
+        self._saved_at = self.seconds
+        if self.plan is None:
+            timed = self.recipe.time_budget is not None or self.recipe.warmup.unit == "s"
+            speed = self.measure(PROBE_SECONDS) if timed else None
+            self.plan = Plan.of(self.steps_for(speed), warmup_steps(
+                self.recipe, self.tokens_per_step, speed and speed.step))
+            yield Planned(*self._here(), self.plan.end, speed and speed.step)
+        else:
+            yield Planned(*self._here(), self.plan.end, None)
+        if self.plan.warmup >= self.plan.end:
+            yield Note(*self._here(), f"the warm-up of {self.plan.warmup:,} steps is not over before training ends")
+        self._marks.append((self.step, self.seconds))
+        if not self._resumed:
+            yield from self._after_step()
+        elif self._saved_step is None:  # another end was asked for: have it on the disk before it is used
+            yield self._save()
+        yield from self._keep_config()
+        while self.step < self.plan.end and not self._stop:
+            yield self._take_step()
+            yield from self._after_step()
+        speed = self.tokens / self._train_seconds if self._train_seconds else 0.0
+        if self.step >= self.plan.end:
+            self.run.say("finished", f"after {self.step} steps")
+            yield Finished(*self._here(), speed, self.train, self.val, *self.best)
+            return
+        if self._saved_step != self.step:
+            yield self._save()
+        self.run.say("interrupted", f"at step {self.step}")
+        yield Interrupted(*self._here(), speed, self.train, self.val, self.resume_command)
+
+    def _take_step(self) -> Stepped:
+        start = time.perf_counter()
+        lr = learning_rate(self.recipe, self.plan, self.step + 1)
+        sums, norm = self._optimize(self.step + 1, lr)
+        spent = time.perf_counter() - start
+        self.step += 1
+        self.tokens += sums.tokens
+        self._since, self._since_seconds = self._since.plus(sums), self._since_seconds + spent
+        self._train_seconds += spent
+        self._lr, self._norm = lr, norm
+        return Stepped(*self._here(), self._loss(sums), lr, norm, self.plan.fraction(self.step))
+
+    def _after_step(self) -> Iterator[Event]:
+        """What is due between two steps: log, evaluate, sample, plan again, save; in this order."""
+        recipe, step, last, best = self.recipe, self.step, self.step == self.plan.end, False
+        if step and (step % recipe.log_every == 0 or last):
+            yield self._log()
+        epochs, before = (n // self.data.train_tokens for n in (self.tokens, self.tokens - self.tokens_per_step))
+        if step and epochs.bit_length() > before.bit_length():  # at 1, 2, 4, 8, … of them
+            yield Note(*self._here(), f"{epochs:,} epoch{'s' * (epochs > 1)}: so many tokens have been seen as "
+                       f"the training text has{f', {epochs:,} times over' * (epochs > 1)}")
+        due = step % recipe.eval_every == 0 or last
+        if due:
+            evaluated = self._validate()
+            best = evaluated.best
+            yield evaluated
+        if self.sample is not None and recipe.sample_every and (step % recipe.sample_every == 0 or last):
+            start = time.perf_counter()
+            text = self.sample(step)
+            self._costs["sample"] = time.perf_counter() - start
+            yield Sampled(*self._here(), text, self.run.write_sample(step, text))
+        again = recipe.time_budget is not None and step > 0 and self.plan.due(step)
+        if again:
+            yield self._plan_again()
+        if due or again or self.seconds - self._saved_at > SAVE_SECONDS:
+            yield self._save(best)
+
+    def _log(self) -> Logged:
+        self.train = self._loss(self._since)
+        speed = self._since.tokens / self._since_seconds if self._since_seconds else 0.0
+        event = Logged(*self._here(), self.train, self._lr, self._norm, speed)
+        self.run.add_metrics({**self._line("train", self.train), "lr": self._lr, "grad_norm": self._norm,
+                              "tokens_per_second": round(speed, 1)})
+        self._since, self._since_seconds = Sums(), 0.0
+        return event
+
+    def _validate(self) -> Evaluated:
+        start = time.perf_counter()
+        self.val = self._loss(self._evaluate(self._validation))
+        self._costs["evaluation"] = time.perf_counter() - start
+        floor, line = self.data.floor, self._line("val", self.val)
+        best = self.step > 0 and (self.best is None or self.val < self.best[1])
+        above = error = None
+        if floor is not None:
+            above, error = floor.above(self.val), floor.error(self.val)
+            line |= {"bits_per_byte_above_floor": above, "floor_error": error}
+        self.run.add_metrics({**line, "best": best})
+        if floor is not None:
+            floor.check(self.val, self.step)
+        if best:
+            self.best = self.step, self.val
+        return Evaluated(*self._here(), self.val, best, above, error)
+
+    def _plan_again(self) -> Planned:
+        """Fit the number of steps to the time that is left, by the speed of the newer half of the run."""
+        halfway = (self._marks[0][0] + self.step) / 2
+        step, seconds = next(m for m in reversed(self._marks) if m[0] <= halfway)
+        now = self.seconds
+        pace = (now - seconds) / (self.step - step)
+        self._marks.append((self.step, now))
+        left = self.recipe.time_budget - now - sum(self._costs.values())
+        self.plan = self.plan.again(self.step, self.step + max(1, int(left / pace)))
+        return Planned(*self._here(), self.plan.end, pace)
+
+    # -- numbers ------------------------------------------------------------------------------------
+
+    def _optimize(self, step: int, lr: float) -> tuple[Sums, float]:
+        """One step of AdamW; returns the losses and the norm of the mean gradient."""
+        recipe, sums = self.recipe, Sums()
+        self.grads.flat.fill(0)
+        for micro in range(recipe.accumulate):
+            inputs, targets = self.data.batch(step, micro)
+            nats = self._backward(inputs, targets, self._dlosses, step, micro)
+            if not math.isfinite(nats):
+                self._diverge(step, micro, "the loss")
+            sums = sums.plus(self._sizes(targets)._replace(nats=nats))
+        norm = self.f.global_norm(self.grads.flat) / recipe.accumulate
+        if not math.isfinite(norm):
+            self._diverge(step, recipe.accumulate - 1, "the gradient norm")
+        self.f.adamw_step(self.params.flat, self.grads.flat, self.first.flat, self.second.flat, step=step, lr=lr,
+                          beta1=recipe.beta1, beta2=recipe.beta2, eps=recipe.eps,
+                          weight_decay=recipe.weight_decay, decayed=self.decayed,
+                          scale=self.f.clip_scale(norm, recipe.clip) / recipe.accumulate)
+        return sums, norm
+
+    def _pass(self, step: int, micro: int, **options) -> Pass:
+        return Pass(f=self.f, p=self.params, dropout=dropout_key(self.seed, step, micro), **options)
+
+    def _backward(self, inputs, targets, dlosses, step, micro) -> float:
+        """Add the gradient of sum(dlosses * losses) to grads; returns the sum of the losses."""
+        run = self._pass(step, micro, g=self.grads, tape=Tape())
+        with np.errstate(all="ignore"):  # what is not finite is looked for, and named better
+            losses = self.model.forward(inputs, targets, run)
+            nats = float(losses.sum(dtype=np.float64))
+            self.model.backward(dlosses, run)
+        return nats
+
+    def _evaluate(self, validation) -> Sums:
+        run, total = Pass(f=self.f, p=self.params), Sums()
+        for inputs, targets, sizes in validation:
+            with np.errstate(all="ignore"):
+                nats = float(self.model.forward(inputs, targets, run).sum(dtype=np.float64))
+            if not math.isfinite(nats):
+                where = self._first_bad_layer(inputs, targets, run) or _ALL_FINITE
+                raise Diverged(f"step {self.step:,}: the validation loss is not finite; {where}")
+            total = total.plus(sizes._replace(nats=nats))
+        return total
+
+    def _sizes(self, targets: np.ndarray) -> Sums:
+        """Tokens, and the bytes and characters of raw text they stand for."""
+        return Sums(0.0, targets.size, int(self.data.token_bytes[targets].sum()),
+                    int(self.data.token_chars[targets].sum()))
+
+    def _loss(self, sums: Sums) -> Loss:
+        # A batch of one token can be an end-of-text, which has no bytes; it then counts as one.
+        return Loss(sums.nats, sums.tokens, max(1, sums.bytes), max(1, sums.chars), self.data.tokenizer)
+
+    # -- when a number is not finite ----------------------------------------------------------------
+
+    def _diverge(self, step: int, micro: int, what: str):
+        """Find where it began, keep the batches, and raise Diverged."""
+        batches = [self.data.batch(step, m) for m in range(self.recipe.accumulate)]
+        where = self._first_bad_layer(*batches[micro], self._pass(step, micro)) or self._first_bad_gradient()
+        kept = ""
+        if self.run is not None:
+            path = self.run.path / f"batch-{step}.safetensors"
+            try:
+                path.write_bytes(save({"inputs": np.stack([i for i, _ in batches]),
+                                       "targets": np.stack([t for _, t in batches])}))
+                kept = f"; its batch is kept in {path}"
+            except OSError as error:
+                kept = f"; its batch could not be kept: {error.strerror or error}"
+        last = f"; the checkpoint of step {self._saved_step:,} is good" if self._saved_step is not None else ""
+        raise Diverged(f"step {step:,}: {what} is not finite; {where}{kept}{last}; a smaller --lr usually helps")
+
+    def _first_bad_layer(self, inputs, targets, run: Pass) -> str | None:
+        """The first parameter, else the first layer's output, that is not finite; or None."""
+        for name, value in self.params.items():
+            if not np.isfinite(value).all():
+                return f"the parameter {name} is the first bad tensor"
+        found: list[str] = []
+
+        def observe(layer, inp, out):
+            bad = ~np.isfinite(out)
+            if not found and bad.any():
+                row, time_ = divmod(int(np.argwhere(bad.reshape(inputs.size, -1))[0][0]), inputs.shape[1])
+                found.append(f"the output of {layer.name} is the first bad tensor, at row {row}, position {time_}")
+
+        run.observe = observe
+        with np.errstate(all="ignore"):
+            self.model.forward(inputs, targets, run)
+        return found[0] if found else None
+
+    def _first_bad_gradient(self) -> str:
+        """Of those not finite the one that was computed first: backward goes from the last layer on."""
+        bad = [name for name, value in self.grads.items() if not np.isfinite(value).all()]
+        return f"the gradient of {bad[-1]} is the first bad tensor" if bad else _ALL_FINITE
+
+    # -- what is kept -------------------------------------------------------------------------------
+
+    def _here(self) -> tuple[int, int, float]:
+        return self.step, self.tokens, self.seconds
+
+    def _line(self, split: str, loss: Loss) -> dict:
+        return {"step": self.step, "tokens": self.tokens, "seconds": round(self.seconds, 3), "split": split,
+                "nats_per_token": loss.nats_per_token, "bits_per_byte": loss.bits_per_byte}
+
+    def _keep_config(self) -> Iterator[Event]:
+        """Write config.toml.  What counts is the copy in the checkpoint; this one is for people."""
+        wanted, path = self.config.to_toml(), self.run.path / "config.toml"
+        found = path.read_text("utf-8", errors="replace") if path.is_file() else wanted
+        if found != wanted and not self._new_end:
+            yield Note(*self._here(), "config.toml was changed after the run began; the run keeps to its own "
+                       "options, and config.toml says them again")
+        self.run.write("config.toml", wanted)
+
+    def _facts(self) -> dict:
+        """For environment.json: what this session runs on, and the sizes of things."""
+        floor = self.data.floor
+        return {"backend": self.config.setup.backend, "threads": self.threads, "numerics": self.numerics,
+                "data": self.data.name, "data_digest": self.data.digest, "tokenizer": self.data.tokenizer,
+                "vocab": self.model.config.vocab, "train_tokens": self.data.train_tokens,
+                "val_tokens": self.validation_tokens, "tokens_per_step": self.tokens_per_step,
+                "parameters": describe.parameters(self.model), "step": self.step,
+                "floor": floor and {"bits_per_byte": floor.bits_per_byte, "standard_error": floor.standard_error}}
+
+    def _started(self) -> Started:
+        floor = self.data.floor
+        return Started(
+            *self._here(), run=self.run.path, preset=self.config.preset, data=self.data.name, resumed=self._resumed,
+            parameters=self.params.count(), vocab=self.model.config.vocab, tokenizer=self.data.tokenizer,
+            tokens_per_step=self.tokens_per_step, train_tokens=self.data.train_tokens,
+            val_tokens=self.validation_tokens,
+            flops_per_token=sum(describe.flops(self.model, self.context).values()),
+            time_budget=self.recipe.time_budget, floor=floor and floor.bits_per_byte, threads=self.threads,
+            backend=self.config.setup.backend)
+
+    def _save(self, best: bool = False) -> Saved:
+        start = time.perf_counter()
+        if not math.isfinite(float(self.f.global_norm(self.params.flat))):
+            raise Diverged(f"step {self.step:,}: {self._first_bad_layer(*self.data.batch(self.step, 0), None)}")
+        self.run.sync_metrics()
+        path = checkpoints.write(
+            self.run.checkpoints, family=self.model.family, config=dataclasses.asdict(self.model.config),
+            tokenizer=self.data.tokenizer_json, state=self._state(), params=self.params, first=self.first,
+            second=self.second, best=best)
+        if self._saved_step is None:
+            self.run.publish()
+        self._saved_step, self._saved_at = self.step, self.seconds
+        self._costs["saving"] = time.perf_counter() - start
+        return Saved(*self._here(), path, best)
+
+    def _state(self) -> dict:
+        return {
+            "step": self.step, "tokens": self.tokens, "seconds": self.seconds,
+            "train_seconds": self._train_seconds, "plan": self.plan.to_json(),
+            "best": self.best and {"step": self.best[0], "val": self.best[1].to_json()},
+            "train": self.train and self.train.to_json(), "val": self.val and self.val.to_json(),
+            "since": [*self._since, self._since_seconds], "config": self.config.to_toml(),
+            "data": {"name": self.data.name, "digest": self.data.digest, "tokenizer": self.data.tokenizer},
+            "numerics": self.numerics}
+
+    def _restore(self, saved: Checkpoint, steps: int | None, accept_other_code: bool) -> None:
+        state = saved.state
+        if state["data"]["digest"] != self.data.digest:
+            raise DataMissing(f"this run was trained on {state['data']['name']} (digest {state['data']['digest']}), "
+                              f"not on {self.data.name} as it is now ({self.data.digest})")
+        if state["numerics"] != self.numerics:
+            if not accept_other_code:
+                raise UsageError(
+                    f"this run was made by other code ({state['numerics']}, now {self.numerics}), so the rest would "
+                    "not have the same bits: --accept-other-code goes on all the same")
+            self.notes.append("the code has changed since this run began: the rest may differ in the last bits")
+        saved.fill(self.params, self.first, self.second)
+        self.step, self.tokens = state["step"], state["tokens"]
+        self._before, self._train_seconds = state["seconds"], state["train_seconds"]
+        self.plan = Plan.from_json(state["plan"])
+        if state["best"]:
+            self.best = state["best"]["step"], Loss.from_json(state["best"]["val"])
+        self.train, self.val = (state[k] and Loss.from_json(state[k]) for k in ("train", "val"))
+        *sums, self._since_seconds = state["since"]
+        self._since, self._saved_step = Sums(*sums), self.step
+        if steps is not None and steps != self.plan.end:
+            if steps <= self.step:
+                raise UsageError(f"--steps {steps:,}: this run has done {self.step:,} steps already")
+            self.plan, self._saved_step, self._new_end = self.plan.again(self.step, steps), None, True
+            self.notes.append(f"training now ends at step {steps:,}; the learning rate goes on from where it is")
+        elif self.step >= self.plan.end:
+            raise UsageError(f"this run is finished, at step {self.step:,}: a larger --steps trains on")
+
+    @property
+    def resume_command(self) -> str:
+        path = self.run.path
+        near = Path(os.path.relpath(path))
+        return shlex.join(["tinylm", "train", "--resume", str(near if len(str(near)) < len(str(path)) else path)])
+
+
+def _memory() -> int | None:
+    """Bytes of memory this machine has, where the system tells."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
