@@ -58,9 +58,9 @@ def events(steps: int = 600, *, floor: float | None = 1.0, stop_at: int | None =
 
 
 def make_run(folder: Path, *, steps: int = 600, status: str = "finished", preset: str = "gpt-tiny",
-             data: str = "stories", floor: float | None = 1.0, sample: str = "Once upon a time\n", tokenizer: str = TOKENIZER,
-             bytes_per_token: float = 1.0, val_data: str = "aa11", lr: float = 3e-3, parameters: int = 815_388,
-             level: float = 1.14, batch_size: int = 12) -> Path:
+             data: str = "stories", floor: float | None = 1.0, sample: str = "Once upon a time\n",
+             tokenizer: str = TOKENIZER, bytes_per_token: float = 1.0, val_data: str = "aa11",
+             lr: float = 3e-3, parameters: int = 815_388, level: float = 1.14, batch_size: int = 12) -> Path:
     """A run directory as `tinylm train` leaves it (without checkpoints)."""
     folder.mkdir(parents=True)
     (folder / "STATUS").write_text(status + "\n")
@@ -69,23 +69,33 @@ def make_run(folder: Path, *, steps: int = 600, status: str = "finished", preset
         f'[train]\nsteps = {steps}\nbatch_size = {batch_size}\nlr = {lr}\n\n'
         '[origin]\npreset = "flag --preset"\ndata = "default"\nseed = "default"\n"model.context" = "preset gpt-tiny"\n'
         'lr = "flag --lr"\nsteps = "variable TINYLM_STEPS"\n')
-    environment = {"machine": "x86_64", "cpu": "a <b>fast</b> one", "cores": 2, "python": "3.11",
-                   "command": "tinylm train --preset gpt-tiny", "data": data, "data_digest": val_data,
-                   "parameters": parameters, "train_tokens": 1_200_000, "floor": floor}
+    environment = {"started": 1_700_000_000.0, "command": ["tinylm", "train", "--preset", preset], "python": "3.11",
+                   "processor": "a <b>fast</b> one", "processors": 2, "memory_bytes": 2**33, "backend": "numba",
+                   "threads": 2, "data": data, "data_digest": val_data + tokenizer, "tokenizer": tokenizer, "vocab": 28,
+                   "train_tokens": 1_200_000, "val_tokens": 20_000, "tokens_per_step": 1536,
+                   "parameters": {"total": parameters, "ternary": 0, "float": parameters},
+                   "floor": floor and {"bits_per_byte": floor, "standard_error": 0.002}}
     (folder / "environment.json").write_text(json.dumps(environment))
     (folder / "samples").mkdir()
-    lines = []
-    for step in range(1, steps + 1):
-        row = {"step": step, "tokens": step * 1536, "seconds": 0.05 * step}
-        if step % 10 == 0 or step == steps:
+    lines, lowest = [], math.inf
+    for step in range(steps + 1):
+        here = {"step": step, "tokens": step * 1536, "seconds": 0.05 * step}
+        if step and (step % 10 == 0 or step == steps):
             value = level - 0.04 + 2.3 * math.exp(-step / 90) + 0.05 * math.sin(step)
             now = loss(value, 1536, tokenizer, bytes_per_token)
-            lines.append(row | {"split": "train", "lr": lr, "grad_norm": 0.5 + 0.1 * math.sin(step),
-                                "tokens_per_second": 30_720.0} | now.to_json())
-            lines[-1]["tokens"] = row["tokens"]
+            lines.append({**here, "split": "train", **_units(now), "lr": lr, "grad_norm": 0.5 + 0.1 * math.sin(step),
+                          "tokens_per_second": 30_720.0})
         if step % 200 == 0 or step == steps:
             now = loss(level + 2.3 * math.exp(-step / 90), 20_000, tokenizer, bytes_per_token)
-            lines.append(now.to_json() | row | {"split": "val"})
+            line = {**here, "split": "val", **_units(now)}
+            if floor is not None:
+                line |= {"bits_per_byte_above_floor": now.bits_per_byte - floor, "floor_error": 0.004}
+            lines.append({**line, "best": step > 0 and now.nats_per_token < lowest})
+            lowest = now.nats_per_token if step else lowest
             (folder / "samples" / f"{step:06d}.txt").write_text(sample, encoding="utf-8")
     (folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
     return folder
+
+
+def _units(now: Loss) -> dict:
+    return {"nats_per_token": now.nats_per_token, "bits_per_byte": now.bits_per_byte}

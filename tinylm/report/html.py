@@ -3,12 +3,13 @@ from __future__ import annotations
 
 import html as escaping
 import re
+import shlex
 from pathlib import Path
 
 from ..errors import TinylmError
 from . import curves
 from .record import Record, read
-from .words import UNITS, count, duration, finite, number, printable, short
+from .words import UNITS, clock, count, duration, finite, number, printable, short
 
 _PLAIN = {"finished": "finished", "running": "running"}
 _MOST_ROWS = 400     # of the loss table
@@ -72,7 +73,7 @@ def _verdict(record: Record) -> str:
                 "the model has learned.</p></div>")
     lines = [f'<p><strong>{number(best["nats_per_token"])} nats/token</strong> · '
              f'<strong>{number(best.get("bits_per_byte"))} bits/byte</strong></p>']
-    units = f'perplexity {number(record.perplexity(best), 3)} per token of the tokenizer {_e(record.tokenizer)}'
+    units = f'perplexity {number(record.perplexity(best), 3)} per token of the tokenizer {_e(record.tokenizer_name)}'
     if finite(best.get("bits_per_char")):
         units += f', {number(best["bits_per_char"])} bits/character'
     lines.append(f'<p>Best validation loss, at step {count(best.get("step"))}: {units}.</p>')
@@ -183,13 +184,27 @@ def _config(record: Record) -> str:
 def _machine(record: Record) -> str:
     if not record.environment:
         return ""
-    rows = []
-    for key, value in record.environment.items():
-        if isinstance(value, dict):
-            rows += [(f"{key}.{k}", v) for k, v in value.items()]
-        else:
-            rows.append((key, value))
+    rows = [row for key, value in record.environment.items() if key != "resumed" for row in _fact(key, value)]
+    resumed = record.environment.get("resumed")
+    for i, session in enumerate(resumed if isinstance(resumed, list) else [], 1):
+        # Of a later session only what is not as it was in the first.
+        if isinstance(session, dict):
+            rows += [row for key, value in session.items() if value != record.environment.get(key)
+                     for row in _fact(f"resumed {i}: {key}", value)]
     return "<h2>Machine</h2>\n" + _table(("what", "value"), rows)
+
+
+def _fact(key: str, value) -> list[tuple[str, str]]:
+    """An entry of environment.json as rows for a person."""
+    if isinstance(value, dict):
+        return [row for k, v in value.items() for row in _fact(f"{key}.{k}", v)]
+    if key.endswith("started") and finite(value):
+        value = clock(value)
+    elif key.endswith("command") and isinstance(value, list):
+        value = shlex.join(map(str, value))
+    elif key.endswith("_bytes") and finite(value):
+        return [(key.removesuffix("_bytes"), f"{value / 2**30:.1f} GiB")]
+    return [(key, value_text(value))]
 
 
 def _units() -> str:
@@ -202,11 +217,11 @@ def _units() -> str:
 def _table(heads, rows) -> str:
     return ('<div class="scroll"><table><thead><tr>' + "".join(f"<th>{_e(h)}</th>" for h in heads)
             + "</tr></thead><tbody>"
-            + "".join("<tr>" + "".join(f"<td>{_e(_value(c))}</td>" for c in row) + "</tr>" for row in rows)
+            + "".join("<tr>" + "".join(f"<td>{_e(value_text(c))}</td>" for c in row) + "</tr>" for row in rows)
             + "</tbody></table></div>")
 
 
-def _value(value) -> str:
+def value_text(value) -> str:
     """A configuration value as a person writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -215,9 +230,9 @@ def _value(value) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(_value(v) for v in value)
+        return ", ".join(value_text(v) for v in value)
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_value(v)}" for k, v in value.items())
+        return ", ".join(f"{k} {value_text(v)}" for k, v in value.items())
     return "–" if value is None else str(value)
 
 

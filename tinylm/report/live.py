@@ -87,7 +87,7 @@ class Progress:
             case Evaluated():
                 self.evaluated = event
                 self.validation.append((event.step, event.val.nats_per_token))
-                if event.best or self.best is None:
+                if event.best:
                     self.best = event
             case Sampled():
                 self.sampled = event

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-import time
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import DataMissing
 from ..train import rundir
-from .words import finite
+from .words import clock, finite
 
 _LONGEST_SAMPLE = 20_000  # bytes; a sample is a page, not a book
 
@@ -70,8 +69,7 @@ class Record:
 
     @property
     def data(self) -> str:
-        value = self._fact("data") or self.config.get("", {}).get("data")
-        return Path(value).stem if isinstance(value, str) and "/" in value else str(value or "?")
+        return str(self._fact("data") or self.config.get("", {}).get("data") or "?")
 
     @property
     def title(self) -> str:
@@ -79,15 +77,31 @@ class Record:
 
     @property
     def tokenizer(self) -> str:
-        last = self.val.last or self.train.last or {}
-        return str(last.get("tokenizer") or self._fact("tokenizer") or "?")
+        """Digest of the tokenizer; losses per token belong to it."""
+        return str(self._fact("tokenizer") or "?")
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The tokenizer for a person: its digest and how many symbols it has."""
+        vocab = self._fact("vocab")
+        return self.tokenizer + (f" ({vocab:,} symbols)" if finite(vocab) else "")
+
+    @property
+    def validation_text(self) -> tuple | None:
+        """Equal for runs of one tokenizer that were validated on the same tokens; None where nobody knows."""
+        digest, tokens = self._fact("data_digest"), self._fact("val_tokens")
+        return (digest, tokens) if isinstance(digest, str) and finite(tokens) else None
+
+    @property
+    def source(self) -> tuple:
+        """What the text was made from: equal for the same text under different tokenizers."""
+        top = self.config.get("", {})
+        return tuple(str(top.get(name)) for name in ("data", "documents", "size"))
 
     @property
     def started(self) -> str | None:
         value = self._fact("started")
-        if finite(value):
-            return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(value)) + " UTC"
-        return str(value) if value else None
+        return clock(value) if finite(value) else None
 
     # -- sizes --------------------------------------------------------------------------------------
 
@@ -136,9 +150,9 @@ class Record:
 
     @property
     def best(self) -> dict | None:
-        """The validation row of the lowest loss."""
+        """The validation row of the lowest loss; that of the untrained model only where there is no other."""
         rows = [row for row in self.val.rows if finite(row.get("nats_per_token"))]
-        return min(rows, key=lambda row: row["nats_per_token"]) if rows else None
+        return min(rows, key=lambda row: (row["step"] == 0, row["nats_per_token"])) if rows else None
 
     @property
     def bits_per_byte_per_nat(self) -> float | None:
@@ -163,9 +177,9 @@ class Record:
         return value if finite(value) else None
 
     def above_floor(self, row: dict) -> float | None:
-        """Bits per byte above the floor, as measured where that was recorded."""
-        if finite(row.get("above_floor")):
-            return row["above_floor"]
+        """Bits per byte above the floor, as the trainer measured it where it did."""
+        if finite(row.get("bits_per_byte_above_floor")):
+            return row["bits_per_byte_above_floor"]
         if self.floor is None or not finite(row.get("bits_per_byte")):
             return None
         return row["bits_per_byte"] - self.floor

@@ -90,16 +90,36 @@ def chart(series: Sequence[Series], *, width: int, height: int, floor: float | N
         figure.line(floor, "horizontal", style="dotted", pixel=FLOOR)
     for one in series:
         x, y = one.points()
-        x, y = thin(x, [min(max(v, low), high) for v in y], 2 * width)
+        x, y = _below(*thin(x, y, 2 * width), high)
         if one.line and len(x) > 1:
             figure.draw(figure.signal(x, y, marker=plotext.marker("braille", pixel=one.colour)).lines())
         if one.mark or len(x) == 1:
-            a, b = thin(x, y, max(2, width // 8)) if one.line and len(x) > 1 else (x, y)
+            a, b = _marks(one, high, max(2, width // 8))
             figure.draw(figure.signal(a, b, marker=plotext.marker(one.mark or "•", pixel=one.colour)))
     # plotext paints white behind what it colours; the terminal's own background shall stay.
     out = Text.from_ansi(_BACKGROUND.sub("", figure.build().string()), no_wrap=True)
     out.rstrip()
     return out
+
+
+def _marks(one: Series, high: float, most: int) -> tuple[list[float], list[float]]:
+    """Some of the points that are visible, the last one among them."""
+    points = [(a, b) for a, b in zip(*one.points()) if b <= high]
+    points = points[::-1][::max(1, -(-len(points) // most))]
+    return [a for a, _ in points], [b for _, b in points]
+
+
+def _below(x: list[float], y: list[float], high: float) -> tuple[list[float], list[float]]:
+    """What is not above `high`, and where the line enters from there, so that it comes in through the top."""
+    out: list[tuple[float, float]] = []
+    for i, (a, b) in enumerate(zip(x, y)):
+        above = b > high
+        if i and above != (y[i - 1] > high):
+            share = (high - y[i - 1]) / (b - y[i - 1])
+            out.append((x[i - 1] + share * (a - x[i - 1]), high))
+        if not above:
+            out.append((a, b))
+    return [a for a, _ in out], [b for _, b in out]
 
 
 def legend(series: Sequence[Series], floor: str | None = None) -> Text:

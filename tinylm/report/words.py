@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import time
 import unicodedata
 
 UNITS = {
@@ -65,6 +66,14 @@ def duration(seconds) -> str:
         return f"{minutes // 60}h{minutes % 60:02d}m"
     hours = round(seconds / 3600)
     return f"{hours // 24}d{hours % 24:02d}h"
+
+
+def clock(seconds: float) -> str:
+    """A moment, from seconds since 1970, the same in every time zone."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+    except (OverflowError, OSError, ValueError):
+        return "–"  # a number, but no moment: a damaged file
 
 
 def ratio(value) -> str:
