@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import tokenizers
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tinylm.errors import DataMissing, TinylmError, UsageError
@@ -31,6 +31,7 @@ def byte_level_bpe(text: str) -> Tokenizer:
 
 
 @given(TEXTS, st.booleans())
+@example("a\n\n\r\n  \t\tb", True)
 def test_equals_the_hugging_face_path_on_any_text(tmp_path_factory, text, end_of_text):
     tok = char_tokenizer(text, end_of_text)
     path = tmp_path_factory.mktemp("tok") / "tokenizer.json"
