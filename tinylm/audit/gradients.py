@@ -22,7 +22,7 @@ import numpy as np
 
 from .. import ops
 from ..errors import CheckFailed
-from ..layers import Layer, Parameters, Pass, Tape
+from ..layers import Layer, Parameter, Parameters, Pass, Tape
 from ..ops.random import DropoutKey
 from .result import Check
 
@@ -39,7 +39,7 @@ class GradientMismatch(CheckFailed):
     """A backward pass disagrees with the differences of its forward pass; `report` says where."""
 
     def __init__(self, report: GradientReport):
-        super().__init__(str(report.worst_tensor.describe(report.subject)))
+        super().__init__(report.culprit.describe(report.subject))
         self.report = report
 
 
@@ -83,10 +83,14 @@ class TensorReport:
 
 @dataclass(frozen=True)
 class GradientReport:
-    """All tensors of one operation, layer or model."""
+    """All tensors of one operation, layer or model.
+
+    in_order   whether the tensors stand in the order in which data meets them
+    """
 
     subject: str
     tensors: tuple[TensorReport, ...]
+    in_order: bool = False
 
     @property
     def ok(self) -> bool:
@@ -96,11 +100,17 @@ class GradientReport:
     def worst_tensor(self) -> TensorReport:
         return max(self.tensors, key=lambda t: (not t.ok, t.worst))
 
+    @property
+    def culprit(self) -> TensorReport:
+        """The tensor to look at first: a mistake spoils everything before it and nothing after it, so
+        in a model it is the wrong tensor nearest to the loss; else the worst."""
+        wrong = [t for t in self.tensors if not t.ok]
+        return wrong[-1] if self.in_order and wrong else self.worst_tensor
+
     def check(self, name: str = "gradients") -> Check:
-        worst = self.worst_tensor
-        detail = (f"{len(self.tensors)} tensors, closest call d{worst.name}" if self.ok
-                  else worst.describe(self.subject))
-        return Check(name, self.ok, worst.worst, detail)
+        detail = (f"{len(self.tensors)} tensors, closest call d{self.worst_tensor.name}" if self.ok
+                  else self.culprit.describe(self.subject))
+        return Check(name, self.ok, self.worst_tensor.worst, detail)
 
     def require(self) -> GradientReport:
         """This report, if every gradient is right.  Raises GradientMismatch if one is not."""
@@ -147,15 +157,17 @@ def operation(forward: Callable, backward: Callable, inputs: Mapping[str, object
 
 
 def layer(subject: Layer, inputs: Mapping[str, np.ndarray], rng: np.random.Generator, *,
-          dropout: DropoutKey | None = None) -> GradientReport:
+          dropout: DropoutKey | None = None, borrowed: Sequence[Parameter] = ()) -> GradientReport:
     """Check `subject.backward` against `subject.forward(*inputs, run)`, for inputs and parameters.
+
+    borrowed   parameters it uses that another layer declares, as a tied head does
 
     Also requires that parameter gradients are added to what is there, and that the tape ends empty.
 
     Raises    CheckFailed for a tape that does not end empty
     """
     inputs = {n: v.copy() for n, v in inputs.items()}
-    params = randomised(subject, rng)
+    params = randomised(subject, rng, borrowed=borrowed)
     floats = {n: v for n, v in inputs.items() if v.dtype.kind == "f"}
     out = subject.forward(*inputs.values(), Pass(ops, params))
     dout = rng.standard_normal(out.shape)
@@ -184,12 +196,13 @@ def model(subject: Layer, tokens: np.ndarray, targets: np.ndarray, rng: np.rando
                     back, dlosses, rng, dropout)
 
 
-def randomised(subject: Layer, rng: np.random.Generator, dtype=np.float64) -> Parameters:
+def randomised(subject: Layer, rng: np.random.Generator, dtype=np.float64,
+               borrowed: Sequence[Parameter] = ()) -> Parameters:
     """Parameters at which no gradient is small by accident.
 
     At initialisation biases are 0, norm weights 1 and attention nearly uniform, which hides errors.
     """
-    params = Parameters(subject.parameters(), dtype)
+    params = Parameters([*borrowed, *subject.parameters()], dtype)
     for name, array in params.items():
         spread = 1 / math.sqrt(array.shape[-1]) if array.ndim > 1 else 0.3
         base = 1.0 if name.rsplit(".", 2)[-2].startswith("norm") and name.endswith("weight") else 0.0
@@ -211,19 +224,20 @@ def _layered(subject, params, floats, forward, back, dout, rng, dropout):
         return found | {n: g - before[n] for n, g in grads.items()}
 
     return compare(subject.name, lambda: forward(Pass(ops, params, dropout=dropout)) * dout, gradients,
-                   floats | dict(params.items()), rng)
+                   floats | dict(params.items()), rng, in_order=True)
 
 
 # ----------------------------------------------------------------------------------------- the check
 def compare(subject: str, terms: Callable[[], np.ndarray], gradients: Callable[[], Mapping[str, np.ndarray]],
             tensors: Mapping[str, np.ndarray], rng: np.random.Generator, *, directions: int = 2,
-            axes: Mapping[str, Sequence[str]] | None = None) -> GradientReport:
+            axes: Mapping[str, Sequence[str]] | None = None, in_order: bool = False) -> GradientReport:
     """Compare gradients with central differences of sum(terms()).
 
     terms      evaluates the forward pass at what `tensors` hold now, times the upstream gradient
     gradients  the gradients of sum(terms()) there, under the same names
     tensors    float64 arrays; changed in place while measuring and put back afterwards, except that a
                point on a kink is moved for good
+    in_order   whether `tensors` stand in the order in which data meets them
     Raises     TypeError for tensors that are not float64
     """
     for name, x in tensors.items():
@@ -236,11 +250,17 @@ def compare(subject: str, terms: Callable[[], np.ndarray], gradients: Callable[[
             return GradientReport(subject, tuple(
                 TensorReport(n, math.inf, cause="the forward pass itself is not finite") for n in tensors))
         try:
-            return GradientReport(subject, tuple(
-                _check_tensor(name, x, found.get(name), terms, rest, rng, directions, (axes or {}).get(name))
-                for name, x in tensors.items()) + tuple(
-                TensorReport(name, math.inf, cause="a gradient for an input that was left out")
-                for name in found.keys() - tensors.keys()))
+            reports = {name: _along_directions(name, x, found.get(name), terms, rest, rng, directions)
+                       for name, x in tensors.items()}
+            report = GradientReport(subject, tuple(reports.values()), in_order)
+            for name, x in tensors.items():
+                measured = bool(reports[name].steps)
+                if measured and (x.size <= EVERY or reports[name] is report.culprit and not report.ok):
+                    reports[name] = _elements(reports[name], x, found[name], terms, rest, rng,
+                                              (axes or {}).get(name))
+            for name in found.keys() - tensors.keys():
+                reports[name] = TensorReport(name, math.inf, cause="a gradient for an input that was left out")
+            return GradientReport(subject, tuple(reports.values()), in_order)
         except _Kink as kink:
             where = str(kink)
             for x in tensors.values():
@@ -249,7 +269,8 @@ def compare(subject: str, terms: Callable[[], np.ndarray], gradients: Callable[[
     return GradientReport(subject, (TensorReport(where, math.inf, cause=kinked),))
 
 
-def _check_tensor(name, x, grad, terms, rest, rng, directions, axes):
+def _along_directions(name, x, grad, terms, rest, rng, directions):
+    """The quick look: a few random directions at every step size."""
     problem = _malformed(x, grad)
     if problem:
         return TensorReport(name, math.inf, cause=problem)
@@ -261,14 +282,11 @@ def _check_tensor(name, x, grad, terms, rest, rng, directions, axes):
         slopes = [_slope(name, terms, rest, x, u, h) for h in STEPS]
         _no_kink(name, slopes)
         errors = [abs(s.value - float((grad * u).sum())) for s in slopes]
-        # The step is chosen by how well the differences agree among themselves, not with the gradient.
-        changes = [abs(a.value - b.value) for a, b in zip(slopes, slopes[1:])]
-        best = 1 + int(np.argmin(changes))
-        worst = max(worst, errors[best] / slopes[best].tolerance)
+        # A wrong gradient is wrong at every step.  A right one may look wrong where the step is too
+        # long (the curve bends, a kink is crossed), so the best step counts.
+        worst = max(worst, min(e / s.tolerance for e, s in zip(errors, slopes)))
         steps = steps or dict(zip(STEPS, errors))
-    if x.size > EVERY and worst <= 1:
-        return TensorReport(name, worst, steps)
-    return _elements(name, x, grad, terms, rest, rng, worst, steps, axes)
+    return TensorReport(name, worst, steps, cause=None if worst <= 1 else "wrong along a random direction")
 
 
 def _malformed(x, grad):
@@ -314,8 +332,9 @@ def _no_kink(name, slopes):
         raise _Kink(name)
 
 
-def _elements(name, x, grad, terms, rest, rng, worst, steps, axes):
-    """Difference one element at a time; says what is wrong if something is."""
+def _elements(quick, x, grad, terms, rest, rng, axes):
+    """The slow look: one element at a time; says what is wrong if something is."""
+    name, steps = quick.name, quick.steps
     chosen = np.arange(x.size) if x.size <= EXAMINED else rng.choice(x.size, EXAMINED, replace=False)
     expected, tolerance = np.empty(len(chosen)), np.empty(len(chosen))
     unit = np.zeros(x.size)
@@ -329,14 +348,12 @@ def _elements(name, x, grad, terms, rest, rng, worst, steps, axes):
         unit[flat] = 0.0
     yours = grad.reshape(-1)[chosen]
     share = np.abs(yours - expected) / tolerance
-    wrong = share > 1
-    worst = max(worst, float(share.max()))
-    if worst <= 1:
-        return TensorReport(name, worst, steps)
-    gap = np.where(wrong, np.abs(yours - expected), 0) if wrong.any() else np.abs(yours - expected)
-    i = int(gap.argmax())
-    shape = x.shape if len(chosen) == x.size else (len(chosen),)
-    whole = len(chosen) == x.size
+    wrong, whole = share > 1, len(chosen) == x.size
+    if not wrong.any():  # all elements right: the gradient is right, whatever a direction crossed
+        return TensorReport(name, float(share.max()), steps) if whole else quick
+    worst = max(quick.worst, float(share.max()))
+    i = int(np.where(wrong, np.abs(yours - expected), 0).argmax())
+    shape = x.shape if whole else (len(chosen),)
     cause = likely_cause(yours.reshape(shape), expected.reshape(shape), tolerance.reshape(shape),
                          axes if whole else None)
     return TensorReport(name, worst, steps, tuple(int(j) for j in np.unravel_index(chosen[i], x.shape)),
@@ -405,9 +422,11 @@ def likely_cause(yours: np.ndarray, expected: np.ndarray, tolerance: np.ndarray,
 
 
 def _origin(factor, shape):
+    if abs(factor - 2) < 1e-6:
+        return " (counted twice?)"
     for size in sorted({s for s in shape if s > 1}):
         for value, text in ((size, f"{size}"), (1 / size, f"1/{size}"), (math.sqrt(size), f"sqrt({size})"),
                             (1 / math.sqrt(size), f"1/sqrt({size})")):
             if abs(factor - value) < 1e-6 * value:
                 return f" = {text}, and {size} is one of its sizes (a mean for a sum, or the reverse?)"
-    return " (counted twice?)" if abs(factor - 2) < 1e-6 else ""
+    return ""

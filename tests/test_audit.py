@@ -1,0 +1,425 @@
+"""The audit is green for every preset, and red for a planted error of each kind it looks for."""
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import pytest
+
+from tinylm import config, kernels, models, ops
+from tinylm.audit import causality, gradients, streaming, suite, threads, unitcheck
+from tinylm.audit.shrink import shrink
+from tinylm.errors import CheckFailed
+from tinylm.layers import Attention, Block, LayerNorm, Parameters, Residual
+from tinylm.ops.random import dropout_key
+from tinylm.units import Loss
+
+SMALL = {"vocab": 7, "context": 8, "channels": 12, "layers": 2, "heads": 3}
+RUN1 = SMALL | {"dropout": 0.2}
+NANO = SMALL | {"activation": "gelu", "tied_head": True, "proj_bias": False, "ffn_bias": False,
+                "norm_bias": False, "head_bias": False, "scaled_init": True}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(params=[RUN1, NANO], ids=["run1", "nano"])
+def model(request):
+    return models.build("gpt", request.param)
+
+
+def operations(**replaced):
+    """tinylm.ops with some functions replaced."""
+    return types.SimpleNamespace(**{n: getattr(ops, n) for n in ops.__all__} | replaced)
+
+
+def tokens_of(model, rng, batch=2):
+    return (rng.integers(0, model.config.vocab, (batch, model.config.context)).astype(np.int32) for _ in range(2))
+
+
+# ------------------------------------------------------------------------------------------ all is well
+@pytest.mark.parametrize("preset", config.preset_names())
+def test_every_preset_passes_every_check(preset):
+    options = dict(config.load_preset(preset)["model"])
+    model = models.build(options.pop("family"), shrink(options))
+    checks = list(suite.model_checks(model, kernels))
+    assert suite.summary(checks)[0], [c for c in checks if not c.ok]
+    assert {c.name.split(".")[0] for c in checks} == set(suite.GROUPS)
+
+
+def test_shrinking_keeps_every_option():
+    for preset in config.preset_names():
+        options = dict(config.load_preset(preset)["model"])
+        family = options.pop("family")
+        small, full = shrink(options), models.build(family, {"vocab": 65} | options)
+        reduced = models.build(family, small).config
+        sizes = {"vocab", "context", "channels", "layers", "heads", "hidden"}
+        for field in set(full.config.__dataclass_fields__) - sizes:
+            assert getattr(reduced, field) == getattr(full.config, field), (preset, field)
+        assert reduced.heads > 1
+        assert reduced.layers > 1
+    ratio = shrink({"channels": 100, "heads": 4, "layers": 9, "context": 500, "hidden": 400})
+    assert ratio["hidden"] == 4 * ratio["channels"]
+
+
+def test_nothing_checked_is_no_success():
+    assert not suite.summary([])[0]
+
+
+# ------------------------------------------------------------------------------------------ gradients
+def test_layers_one_by_one(model, rng):
+    x = rng.standard_normal((2, 5, 12))
+    for layer in model.walk():
+        if isinstance(layer, (Attention, Block, LayerNorm)) or layer.name.endswith("ffn"):
+            gradients.layer(layer, {"inp": x}, rng, dropout=dropout_key(1, 1)).require()
+        elif isinstance(layer, Residual):
+            gradients.layer(layer, {"inp": x, "branch": x[::-1]}, rng, dropout=dropout_key(1, 1)).require()
+    tokens = rng.integers(0, 7, (2, 5))
+    tied = [model.embedding.tokens] if model.config.tied_head else []
+    gradients.layer(model.head, {"inp": x, "targets": tokens}, rng, borrowed=tied).require()
+    gradients.layer(model.embedding, {"tokens": tokens}, rng).require()
+
+
+def plant(monkeypatch, name, wrong):
+    monkeypatch.setattr(ops, name, wrong)
+
+
+def attention_without_its_softmax_sum(dout, cache):
+    inp, heads, prob, rate, key = cache
+    query, keys, value = ops.attention._split(inp, heads)
+    B, T = inp.shape[:2]
+    dout = dout.reshape(B, T, heads, -1).transpose(0, 2, 1, 3)
+    mask = ops.attention._mask(prob, rate, key)
+    dscore = prob * (dout @ value.swapaxes(-1, -2) * mask) / np.sqrt(query.shape[-1])
+    parts = dscore @ keys, dscore.swapaxes(-1, -2) @ query, (prob * mask).swapaxes(-1, -2) @ dout
+    return (np.concatenate([ops.attention._join(p) for p in parts], -1),)
+
+
+def test_a_backward_pass_that_misses_a_term_is_named(monkeypatch, model, rng):
+    tokens, targets = tokens_of(model, rng)
+    assert gradients.model(model, tokens, targets, rng).ok
+    plant(monkeypatch, "attention_backward", attention_without_its_softmax_sum)
+    report = gradients.model(model, tokens, targets, rng)
+    with pytest.raises(gradients.GradientMismatch, match=r"d\S+\[\d.*expected"):
+        report.require()
+    # Everything behind the last attention is untouched by its mistake, so that is the one to blame.
+    assert report.culprit.name == "blocks.1.attention.qkv.weight"
+    assert "blocks.1.attention.qkv.weight" in report.check().detail
+    right = {t.name for t in report.tensors if t.ok}
+    assert {"norm.weight", "blocks.1.ffn.down.weight", "blocks.1.attention.proj.weight"} <= right
+    assert not {"blocks.1.attention.qkv.weight", "embedding.positions"} & right
+
+
+def test_a_layer_that_overwrites_gradients_is_found(monkeypatch, model, rng):
+    def overwrites(dout, cache, add_to=None):
+        found = ops.linear.linear_backward(dout, cache)
+        add_to[0][...] = found[1]
+        return found
+
+    plant(monkeypatch, "linear_backward", overwrites)
+    report = gradients.model(model, *tokens_of(model, rng), rng)
+    assert not report.ok
+    assert report.culprit.name.startswith("blocks.1.ffn.down")
+
+
+def test_a_tape_that_is_not_emptied_is_found(monkeypatch, model, rng):
+    def forgets(self, dout, run):
+        return dout
+
+    norm = model.norm
+    monkeypatch.setattr(norm, "backward", types.MethodType(forgets, norm))
+    with pytest.raises((CheckFailed, RuntimeError), match="tape|went back"):
+        gradients.model(model, *tokens_of(model, rng), rng)
+
+
+def test_a_step_sweep_is_reported(rng):
+    report = gradients.operation(ops.gelu_forward, ops.gelu_backward, {"inp": rng.standard_normal(9)}, rng)
+    (tensor,) = report.tensors
+    assert list(tensor.steps) == list(gradients.STEPS)
+    assert tensor.steps[1e-5] < tensor.steps[1e-4], "a central difference gets better with a smaller step"
+    assert "h=1e-05" in str(report)
+    assert report.check().ok
+
+
+def test_float32_is_refused(rng):
+    with pytest.raises(TypeError, match="float64"):
+        gradients.operation(ops.relu_forward, ops.relu_backward, {"inp": np.zeros(3, np.float32)}, rng)
+
+
+def test_kinks_are_stepped_off(rng):
+    """At exactly 0 ReLU has no derivative; beside it, it has."""
+    report = gradients.operation(ops.relu_forward, ops.relu_backward, {"inp": np.zeros((3, 4))}, rng)
+    assert report.ok
+
+
+def test_a_function_that_is_all_kinks_is_not_passed(rng):
+    def forward(inp):
+        return np.abs(inp - np.round(inp, 4)), inp  # a kink every 1e-4, wherever one goes
+
+    report = gradients.operation(forward, lambda d, inp: (d * np.sign(inp - np.round(inp, 4)),),
+                                 {"inp": rng.standard_normal(50)}, rng)
+    assert not report.ok
+    assert "nothing was checked" in report.worst_tensor.cause
+
+
+def test_a_forward_pass_that_is_not_finite_is_not_passed(rng):
+    report = gradients.operation(lambda x: (x * np.inf, x), lambda d, c: (d,), {"inp": np.ones(3)}, rng)
+    assert not report.ok
+    assert "forward pass itself" in report.worst_tensor.cause
+
+
+CAUSES = {
+    "it is zero": lambda g: 0 * g,
+    "the sign": lambda g: -g,
+    "constant factor of 0.25 = 1/4, and 4": lambda g: g / 4,
+    "constant factor of 2 (counted twice?)": lambda g: 2 * g,
+    "transposed: K and M": lambda g: g.swapaxes(1, 2),
+    "shifted by one along T": lambda g: np.roll(g, 1, 0),
+    "reversed along K": lambda g: g[:, ::-1],
+    "wrong only at the last place of T": lambda g: np.concatenate([g[:-1], g[-1:] + 1]),
+    "wrong only at the first place of K": lambda g: np.concatenate([g[:, :1] ** 2, g[:, 1:]], 1),
+    "the same amount all along M": lambda g: g + g.mean(2, keepdims=True),
+    "zero where it should not be": lambda g: np.where(np.add.outer(np.arange(3), np.add.outer(
+        np.arange(4), np.arange(4))) % 2, g, 0),
+    "not finite in 1 of 48": lambda g: np.where(g == g.max(), np.nan, g),
+    "transposed shape": lambda g: g.T,
+    "differs from one row along M": lambda g: g * (1 + np.arange(12).reshape(3, 4, 1)),
+    "direction agrees to a cosine": lambda g: np.sin(g) + g ** 2,
+}
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_a_likely_cause_is_named(cause, rng):
+    def forward(inp):
+        return np.sin(inp), inp
+
+    def backward(dout, inp):
+        return (CAUSES[cause](dout * np.cos(inp)),)
+
+    report = gradients.operation(forward, backward, {"inp": rng.standard_normal((3, 4, 4))}, rng,
+                                 axes={"inp": "TKM"})
+    assert cause in report.worst_tensor.cause, report.worst_tensor.cause
+
+
+def test_a_mask_that_is_not_applied_going_back_is_named(rng):
+    key = dropout_key(0, 0)
+    report = gradients.operation(ops.dropout_forward, lambda d, c: (2 * d,), {"inp": rng.standard_normal((4, 9))},
+                                 rng, options={"rate": 0.5, "key": key})
+    assert "mask" in report.worst_tensor.cause
+
+
+def test_an_input_without_influence_has_no_gradient(rng):
+    report = gradients.operation(lambda x, y: (np.sin(x), x), lambda d, x: (d * np.cos(x), d),
+                                 {"x": rng.standard_normal(4), "y": rng.standard_normal(4)}, rng)
+    assert report.worst_tensor.name == "y"
+    assert "should be zero" in report.worst_tensor.cause
+
+
+def test_large_tensors_are_explained_too(rng):
+    report = gradients.operation(lambda x: (np.sin(x), x), lambda d, x: (-d * np.cos(x),),
+                                 {"x": rng.standard_normal(6000)}, rng)
+    worst = report.worst_tensor
+    assert "sign" in worst.cause
+    assert worst.examined == gradients.EXAMINED
+    assert 0 <= worst.index[0] < 6000
+
+
+# ------------------------------------------------------------------------------------------ causality
+def attention_without_mask(inp, heads, rate=0.0, key=None):
+    query, keys, value = ops.attention._split(inp, heads)
+    prob = ops.attention._softmax(query @ keys.swapaxes(-1, -2) / np.sqrt(query.shape[-1]).astype(inp.dtype))
+    return ops.attention._join(prob @ value), ops.attention.AttentionCache(inp, heads, prob, rate, key)
+
+
+def norm_over_time(inp, weight, bias=None, eps=1e-5):
+    out, cache = ops.layernorm_forward(inp, weight, bias, eps)
+    return (out - out.mean(1, keepdims=True)) if inp.ndim == 3 else out, cache
+
+
+LEAKS = {
+    "attention without mask": (operations(attention_forward=attention_without_mask), "blocks.0.attention"),
+    "norm over time": (operations(layernorm_forward=norm_over_time), "blocks.0.norm1"),
+    "embedding one token ahead": (operations(embedding_forward=lambda tokens, *rest: ops.embedding_forward(
+        np.roll(tokens, -1, 1), *rest)), "embedding"),
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_the_first_layer_that_leaks_is_named(leak, model, rng):
+    f, layer = LEAKS[leak]
+    for dtype in (np.float64, np.float32):
+        params = gradients.randomised(model, rng, dtype)
+        assert causality.suffix_swap(model, params, ops, rng).ok
+        check = causality.suffix_swap(model, params, f, rng)
+        assert not check.ok
+        assert check.detail.startswith(f"{layer} leaks")
+        with pytest.raises(CheckFailed, match=layer):
+            check.require()
+
+
+def test_a_leak_in_the_second_block_only(model, rng):
+    calls = []
+
+    def leaks_late(inp, heads, rate=0.0, key=None):
+        calls.append(1)
+        return (attention_without_mask if len(calls) % 2 == 0 else ops.attention_forward)(inp, heads, rate, key)
+
+    f = operations(attention_forward=leaks_late)
+    check = causality.suffix_swap(model, gradients.randomised(model, rng), f, rng)
+    assert check.detail.startswith("blocks.1.attention leaks")
+
+
+def test_a_leak_between_layers_is_named(monkeypatch, model, rng):
+    block = model.blocks[1]
+    good = block.forward
+
+    def forward(inp, run):
+        out = good(inp, run)
+        return run.seen(block, inp, out + 1e-6 * out[:, ::-1])
+
+    monkeypatch.setattr(block, "forward", forward)
+    check = causality.suffix_swap(model, gradients.randomised(model, rng), ops, rng)
+    assert check.detail.startswith("blocks.1 leaks")
+
+
+def test_a_leak_in_the_backward_pass_is_named(model, rng):
+    def leaks(dout, cache):
+        (dinp,) = ops.attention_backward(dout, cache)
+        return (dinp + 1e-9 * dinp[:, ::-1],)
+
+    params = gradients.randomised(model, rng)
+    check = causality.backward(model, params, operations(attention_backward=leaks), rng)
+    assert check.detail.startswith("blocks.0.attention leaks")
+
+
+def test_a_text_of_one_token_is_not_passed(rng):
+    model = models.build("gpt", SMALL | {"context": 1})
+    assert not causality.suffix_swap(model, gradients.randomised(model, rng), ops, rng).ok
+
+
+def test_uniform_tokens_cannot_be_predicted(rng):
+    model = models.build("gpt", SMALL)
+    params = gradients.randomised(model, rng)
+    assert causality.uniform_tokens(model, params, ops, rng).ok
+
+    def peeks(inp, weight, bias, targets):
+        losses, cache = ops.linear_cross_entropy_forward(inp, weight, bias, targets)
+        return np.minimum(losses, 1.0), cache
+
+    assert not causality.uniform_tokens(model, params, operations(linear_cross_entropy_forward=peeks), rng).ok
+
+
+# ------------------------------------------------------------------------------------------ streaming
+def written_at_the_wrong_place(inp, past_keys, past_values, length, heads):
+    return ops.attention_extend(inp, past_keys, past_values, max(0, length - 1), heads)
+
+
+def forgets_the_first(inp, past_keys, past_values, length, heads):
+    past_keys[:, 0] = 0
+    return ops.attention_extend(inp, past_keys, past_values, length, heads)
+
+
+@pytest.mark.parametrize("wrong", [written_at_the_wrong_place, forgets_the_first])
+def test_a_cache_used_wrongly_is_found(wrong, model, rng):
+    for dtype in (np.float64, np.float32):
+        params = gradients.randomised(model, rng, dtype)
+        assert streaming.streaming(model, params, ops, rng).ok
+        check = streaming.streaming(model, params, operations(attention_extend=wrong), rng)
+        assert not check.ok
+        assert "position" in check.detail
+
+
+def test_a_position_that_does_not_move_on_is_found(model, rng):
+    def always_from_zero(tokens, token_weight, position_weight, start=0):
+        return ops.embedding_forward(tokens, token_weight, position_weight, 0)
+
+    params = gradients.randomised(model, rng)
+    check = streaming.streaming(model, params, operations(embedding_forward=always_from_zero), rng)
+    assert "position 1 " in check.detail
+    assert "pieces of 1 " in check.detail
+
+
+# ------------------------------------------------------------------------------------------ threads, kernels
+def test_a_model_whose_result_depends_on_threads_is_found(model, rng):
+    import numba
+
+    def depends(grad_out, cache, add_to=None):
+        found = kernels.linear_backward(grad_out, cache, add_to)
+        found[1][0, 0] += np.float32(1e-6) * numba.get_num_threads() * np.abs(found[1]).max()
+        return found
+
+    fast = types.SimpleNamespace(**{n: getattr(kernels, n) for n in kernels.__all__} | {"linear_backward": depends})
+    assert threads.model(model, kernels, rng).ok
+    check = threads.model(model, fast, rng)
+    assert not check.ok
+    assert "weight changes" in check.detail
+
+
+def test_whole_models_agree_and_a_wrong_kernel_does_not(model, rng):
+    def wrong(dout, cache, add_to=None):
+        found = kernels.layernorm_backward(dout, cache, add_to)
+        found[0][0, -1] = 0
+        return found
+
+    fast = types.SimpleNamespace(**{n: getattr(kernels, n) for n in kernels.__all__} | {"layernorm_backward": wrong})
+    assert suite.model_parity(model, kernels, rng).ok
+    assert not suite.model_parity(model, fast, rng).ok
+
+
+# ------------------------------------------------------------------------------------------ units
+class Characters:
+    """A tokenizer of characters; `wrong` is added to the bytes of each non-ASCII one."""
+
+    def __init__(self, texts, wrong=0):
+        self.alphabet = sorted(set("".join(texts)))
+        self.token_chars = np.ones(len(self.alphabet), int)
+        self.token_bytes = np.array([len(c.encode()) + wrong * (not c.isascii()) for c in self.alphabet])
+
+    def encode(self, text):
+        return np.array([self.alphabet.index(c) for c in text])
+
+
+def test_bytes_are_counted_and_a_wrong_count_is_found():
+    texts = unitcheck.TEXTS
+    assert unitcheck.bytes_counted(Characters(texts), texts).ok
+    check = unitcheck.bytes_counted(Characters(texts, wrong=-1), texts)
+    assert not check.ok
+    assert "bytes" in check.detail
+    assert not unitcheck.bytes_counted(Characters(texts), []).ok, "no text is no success"
+
+
+def test_a_loss_in_other_units_is_found(model, rng):
+    assert unitcheck.uniform(model, ops, rng).ok
+
+    def in_bits(inp, weight, bias, targets):
+        losses, cache = ops.linear_cross_entropy_forward(inp, weight, bias, targets)
+        return losses / np.log(2), cache
+
+    check = unitcheck.uniform(model, operations(linear_cross_entropy_forward=in_bits), rng)
+    assert not check.ok
+    assert "nats per token" in check.detail
+
+
+@pytest.mark.parametrize(("name", "wrong"), [
+    ("bits_per_byte", property(lambda self: self.nats / self.bytes)),
+    ("bits_per_char", property(lambda self: self.nats / self.bytes / np.log(2))),
+    ("nats_per_token", property(lambda self: self.nats / self.chars)),
+    ("__add__", lambda self, other: Loss(self.nats + other.nats, self.tokens + other.tokens, self.bytes,
+                                         self.chars + other.chars, self.tokenizer)),
+    ("to_json", lambda self: {"nats": self.nats, "tokens": self.tokens, "bytes": self.chars, "chars": self.chars,
+                              "tokenizer": self.tokenizer}),
+])
+def test_a_wrong_unit_is_found(monkeypatch, name, wrong, rng):
+    assert unitcheck.invariants(rng).ok
+    monkeypatch.setattr(Loss, name, wrong)
+    assert not unitcheck.invariants(rng).ok
+
+
+def test_trained_weights_are_checked_forward_only(model, rng):
+    params = Parameters(model.parameters())
+    params.initialise(0)
+    checks = list(suite.weight_checks(model, params, kernels))
+    assert [c.name for c in checks] == ["weights.causality", "weights.uniform", "weights.streaming"]
+    assert all(c.ok for c in checks)

@@ -1,0 +1,187 @@
+"""Every kernel against its definition, and the same bits for any number of threads.
+
+Three oracles in a row: loops (test_ops_definitions) -> definitions in float64 -> kernels in float32.
+"""
+from __future__ import annotations
+
+import types
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tinylm import kernels, ops
+from tinylm.audit import parity, threads
+from tinylm.errors import CheckFailed
+
+SEED = st.integers(0, 2 ** 32 - 1)
+
+
+@pytest.mark.parametrize("name", parity.OPERATIONS)
+@settings(max_examples=40)
+@given(data=st.data(), seed=SEED)
+def test_kernels_compute_their_definitions(name, data, seed):
+    sizes = {k: data.draw(st.sampled_from(v), label=k) for k, v in parity.OPERATIONS[name].sizes.items()}
+    for difference in parity.compare(name, kernels, sizes, seed):
+        assert difference.share <= 1, str(difference)
+
+
+@pytest.mark.parametrize("name", parity.OPERATIONS)
+@settings(max_examples=20)
+@given(data=st.data(), seed=SEED)
+def test_bounds_hold_for_any_correct_float32(name, data, seed):
+    """The definitions themselves in float32 are a correct kernel: a bound they break is too tight."""
+    sizes = {k: data.draw(st.sampled_from(v), label=k) for k, v in parity.OPERATIONS[name].sizes.items()}
+    for difference in parity.compare(name, ops, sizes, seed):
+        assert difference.share <= 1, str(difference)
+
+
+@settings(max_examples=25)
+@given(st.sampled_from(parity.EDGES), st.sampled_from(parity.EDGES), st.sampled_from(parity.EDGES),
+       st.booleans(), st.booleans(), SEED)
+@example(6 * 4 + 1, 16 * 3 + 5, 2, False, True, 0)
+def test_products_of_strided_and_read_only_arrays(M, N, K, sliced, turned, seed):
+    """What a caller may hand in without copying: every other column, a transposed view, a memory map."""
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal((M, 2 * K)).astype(np.float32)
+    a = a[:, ::2] if sliced else np.ascontiguousarray(a[:, :K])
+    b = rng.standard_normal((N, K)).astype(np.float32)
+    b = np.asfortranarray(b) if turned else b
+    b.flags.writeable = False
+    got = kernels.matmul(a, b, transpose_b=True)
+    bound = parity.gamma(K + 1) * (np.abs(a).astype(float) @ np.abs(b).T.astype(float))
+    assert (np.abs(got - a.astype(float) @ b.T.astype(float)) <= bound + 1e-40).all()
+
+
+@pytest.mark.parametrize("name", parity.OPERATIONS)
+def test_results_do_not_depend_on_the_number_of_threads(name):
+    operation = parity.OPERATIONS[name]
+    case = operation.draw(np.random.default_rng(0), **{k: threads.LARGE[k] for k in operation.sizes})
+    check = threads.same_bits(lambda: operation.run(kernels, case), name, repeats=5).require()
+    assert numba.config.NUMBA_NUM_THREADS < 4 or "1, 2, 4 threads" in check.detail
+
+
+@pytest.mark.parametrize("name", parity.OPERATIONS)
+def test_large_inputs_that_are_shared_out_to_threads(name):
+    sizes = {k: threads.LARGE[k] for k in parity.OPERATIONS[name].sizes}
+    for difference in parity.compare(name, kernels, sizes, 0):
+        assert difference.share <= 1, str(difference)
+
+
+def test_extending_by_many_positions_is_extending_by_one_each():
+    rng = np.random.default_rng(0)
+    inp = rng.standard_normal((2, 9, 3 * 50)).astype(np.float32)
+    outs = []
+    for pieces in ([9], [1] * 9, [4, 5]):
+        keys, values = (np.zeros((2, 9, 50), np.float32) for _ in range(2))
+        out, at = [], 0
+        for size in pieces:
+            out.append(kernels.attention_extend(inp[:, at:at + size], keys, values, at, 2))
+            at += size
+        outs.append(np.concatenate(out, 1))
+    whole = kernels.attention_forward(inp, 2)[0]
+    for out in outs:
+        np.testing.assert_allclose(out, whole, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["linear", "layernorm", "gelu", "cross_entropy", "linear_cross_entropy"])
+def test_a_nan_is_not_lost(name):
+    """The guard of the trainer looks for numbers that are not finite: kernels must hand them on."""
+    operation = parity.OPERATIONS[name]
+    case = operation.draw(np.random.default_rng(0), **{k: threads.LARGE.get(k, 65) for k in operation.sizes})
+    first = "logits" if name == "cross_entropy" else "inp"
+    case[first] = case[first].copy()
+    case[first].flat[-1] = np.nan
+    out = operation.run(kernels, case)["out"]
+    assert np.isnan(out).any()
+    assert not np.isnan(out.reshape(len(out), -1)[0]).any(), "but only where it is"
+
+
+# ------------------------------------------------------------------------- kernels with a mistake in them
+def broken(**replaced):
+    """The definitions as kernels, some functions replaced."""
+    module = types.SimpleNamespace(**{n: getattr(ops, n) for n in ops.__all__})
+    for name, function in replaced.items():
+        setattr(module, name, function)
+    return module
+
+
+def _last_column_of_a_block_lost(a, b, **options):
+    out = ops.matmul(a, b, **options)
+    if out.shape[1] > 16:
+        out[:, 16] = 0
+    return out
+
+
+def _last_row_lost(dout, cache, add_to=None):
+    dout = dout.copy()
+    dout.reshape(-1, dout.shape[-1])[-1:] = 0
+    return ops.layernorm_backward(dout, cache, add_to)
+
+
+def _overwrites(dout, cache, add_to=None):
+    found = ops.linear_backward(dout, cache)
+    for into, g in zip(add_to or (), found[1:]):
+        if into is not None:
+            into[...] = g
+    return (found[0], *(add_to or found[1:]))
+
+
+def _another_mask(inp, rate, key):
+    return ops.dropout_forward(inp, rate, key.at(key.site + 1))
+
+
+def _writes_one_place_too_far(inp, past_keys, past_values, length, heads):
+    if length + inp.shape[1] < past_keys.shape[1]:
+        past_keys[:, length + inp.shape[1]] = 0
+    return ops.attention_extend(inp, past_keys, past_values, length, heads)
+
+
+def _no_mask(inp, heads, rate=0.0, key=None):
+    out, cache = ops.attention_forward(inp, heads, rate, key)
+    return out + np.float32(1e-4) * inp[:, -1:, :out.shape[-1]], cache
+
+
+def _scribbles(inp):
+    out, cache = ops.relu_forward(inp)
+    inp *= 0
+    return out, cache
+
+
+BROKEN = {
+    "a column at a block's edge": broken(matmul=_last_column_of_a_block_lost),
+    "the last row": broken(layernorm_backward=_last_row_lost),
+    "add_to overwrites": broken(linear_backward=_overwrites),
+    "another dropout mask": broken(dropout_forward=_another_mask),
+    "the cache one place too far": broken(attention_extend=_writes_one_place_too_far),
+    "attention sees a little of the end": broken(attention_forward=_no_mask),
+    "norm of all but the last": broken(global_norm=lambda g: ops.global_norm(g[:-1])),
+    "a changed input": broken(relu_forward=_scribbles),
+    "float64 answers": broken(gelu_forward=lambda x: (ops.gelu_forward(x)[0].astype(np.float64), x)),
+    "decay of all": broken(adamw_step=lambda *a, decayed=0, **k: ops.adamw_step(*a, decayed=len(a[0]), **k)),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_kernel_with_a_mistake_is_found(name):
+    check = parity.check(BROKEN[name], draws=8)
+    assert not check.ok
+    assert check.worst > 1
+    with pytest.raises(CheckFailed):
+        check.require()
+
+
+def test_a_sum_that_depends_on_the_threads_is_found():
+    @numba.njit(parallel=True, fastmath={"reassoc"})
+    def total(x):
+        s = np.float32(0.0)
+        for i in numba.prange(x.size):
+            s += x[i]
+        return s
+
+    x = np.random.default_rng(0).standard_normal(100_003).astype(np.float32)
+    check = threads.same_bits(lambda: {"sum": np.array(total(x))}, "sum by thread")
+    assert not check.ok
+    assert "sum" in check.detail
