@@ -135,7 +135,7 @@ def _prepared(source: str, documents: str, size: str | None, seed: int, quiet: b
 
     if size is not None:
         if source == "stories" and not size.strip().isdecimal():
-            raise UsageError(f"--size {size}: for stories, give their number, such as 5000")
+            raise UsageError(f"--size {size}: for stories, give their number, such as 5500")
         number = download.parse_size(size)
     screen = console(stderr=True)
     if screen.is_terminal and not quiet:

@@ -25,7 +25,7 @@ from .tokenizer import END_OF_TEXT
 MODES = ("auto", "blank-line", "whole")
 VALIDATION_SHARE = 0.1
 MOST_STORIES = 1_000_000
-DEFAULT_STORIES = 5_000  # about 5 MB
+DEFAULT_STORIES = 5_500  # about 5 MB
 
 DESCRIPTIONS = {
     "stories": "short children's stories from a generator whose entropy is known; ships with tinylm",
