@@ -173,7 +173,7 @@ def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, ld, scratch,
         _pack(queries, inp, offset + q0 * 3 * C, 3 * C, ONE, n, D)
         _pack(dblock, dout, q0 * C, C, ONE, n, D)
         _scores(prob, ld, inp, offset, 3 * C, keys_t, D, T, q0, q1, zeros)
-        _scores(dprob, ld, dout, 0, C, values_t, D, T, q0, q1, zeros)
+        _scores(dprob, ld, dout, NOUGHT, C, values_t, D, T, q0, q1, zeros)
         for i in range(q0, q1):
             at = (i - q0) * ld
             delta = _dot(dout[i * C:i * C + D], out[i * C:i * C + D])
@@ -252,20 +252,21 @@ def attention_backward(dout, cache):
 
 
 @serial
-def _extend_query(out, query, keys, values, score, scale):
-    """out (D,) = softmax(scale query . keys) values, for keys and values (P, D)."""
-    for j in range(score.size):
-        score[j] = _dot(query, keys[j])
-    _softmax_row(score, scale)
-    out[:] = 0.0
-    for j in range(score.size):
-        _add_scaled(out, values[j], score[j])
-
-
-@serial
 def _add_scaled(out, x, factor):
     for i in range(out.size):
         out[i] += factor * x[i]
+
+
+@serial
+def _extend_query(out, query, past_keys, past_values, low, score, scale):
+    """out (D,) = softmax(scale query . keys) values; this head's keys and values start at column `low`."""
+    high = low + query.size
+    for j in range(score.size):
+        score[j] = _dot(query, past_keys[j, low:high])
+    _softmax_row(score, scale)
+    out[:] = 0.0
+    for j in range(score.size):
+        _add_scaled(out, past_values[j, low:high], score[j])
 
 
 @parallel
@@ -276,8 +277,8 @@ def _extend(out, inp, past_keys, past_values, length, heads, score, scale):
         for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
             b, low = task // heads, task % heads * D
             for t in range(T):
-                _extend_query(out[b, t, low:low + D], inp[b, t, low:low + D], past_keys[b, :, low:low + D],
-                              past_values[b, :, low:low + D], score[part, :length + t + 1], scale)
+                _extend_query(out[b, t, low:low + D], inp[b, t, low:low + D], past_keys[b], past_values[b], low,
+                              score[part, :length + t + 1], scale)
 
 
 def attention_extend(inp, past_keys, past_values, length, heads):

@@ -11,6 +11,7 @@ import hashlib
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numba
@@ -55,8 +56,8 @@ if CACHE_FOLDER is not None:
 class _ForgivingCache:
     """Numba's cache of one function, for which a broken or unwritable file costs a compilation."""
 
-    def __init__(self, cache):
-        self._cache = cache
+    def __init__(self, cache, name):
+        self._cache, self._name = cache, name
 
     def __getattr__(self, name):
         return getattr(self._cache, name)
@@ -71,10 +72,30 @@ class _ForgivingCache:
             return None
 
     def save_overload(self, signature, data):
+        for listener in _listeners:
+            listener(self._name)
         try:
             self._cache.save_overload(signature, data)
         except Exception as error:  # as above, and a full disk
             _note_once(f"kernels could not be kept in {CACHE_FOLDER} ({error})")
+
+
+_listeners: list[Callable[[str], None]] = []
+
+
+@contextlib.contextmanager
+def compilations_told(listener: Callable[[str], None]):
+    """Within the block, call listener(name) after each function that had to be compiled."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def cached_files() -> int:
+    """How many compiled kernels lie in the cache folder."""
+    return len(list(CACHE_FOLDER.rglob("*.nbc"))) if CACHE_FOLDER else 0
 
 
 _noted: set[str] = set()
@@ -90,14 +111,12 @@ def _note_once(text: str) -> None:
 _PRANGE_ONLY = {"prange": True, "comprehension": False, "reduction": False, "inplace_binop": False,
                 "setitem": False, "numpy": False, "stencil": False, "fusion": False}
 
-KERNELS = []  # every compiled function, for `tinylm warmup` and `tinylm doctor`
-
 
 def _compile(function, **options):
     dispatcher = njit(function, nogil=True, error_model="numpy", cache=CACHE_FOLDER is not None, **options)
     if CACHE_FOLDER is not None:
-        dispatcher._cache = _ForgivingCache(dispatcher._cache)
-    KERNELS.append(dispatcher)
+        name = f"{function.__module__.rpartition('.')[2]}.{function.__name__.lstrip('_')}"
+        dispatcher._cache = _ForgivingCache(dispatcher._cache, name)
     return dispatcher
 
 
