@@ -1,0 +1,110 @@
+"""Models by name: the shape of a preset, or a run with its trained weights."""
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..errors import DataMissing, UsageError, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A checkpoint brought to life.
+
+    run         folder of the run
+    which       "best" or "last"; "" where the folder of a checkpoint was named itself
+    step        optimizer steps it has seen
+    params      its weights (`layers.Parameters`)
+    """
+
+    run: Path
+    which: str
+    step: int
+    model: Any
+    params: Any
+    tokenizer: Any
+
+    @property
+    def name(self) -> str:
+        return self.run.name
+
+    def config(self):
+        """The run's resolved options (`config.Config`).   Raises DataMissing where they are lost"""
+        from .. import config
+
+        path = self.run / "config.toml"
+        try:
+            return config.Config.from_toml(path.read_bytes().decode("utf-8"))
+        except OSError as error:
+            raise DataMissing(f"{path}: {error.strerror or error}") from None
+        except UnicodeDecodeError:
+            raise DataMissing(f"{path}: not UTF-8, so damaged") from None
+
+
+def operations(backend: str) -> ModuleType:
+    """The kernels ("numba") or the definitions ("numpy")."""
+    return importlib.import_module("tinylm.kernels" if backend == "numba" else "tinylm.ops")
+
+
+def find_run(name: str) -> Path:
+    """A run's folder: a path, a name under runs/, the unambiguous beginning of one, or `latest`.
+
+    Raises    DataMissing where there is none, UsageError where a beginning fits several
+    """
+    from ..train import rundir
+
+    fits = sorted(p.name for p in rundir.RUNS.glob("*") if p.is_dir() and not p.is_symlink()
+                  and p.name.startswith(name)) if name and not (rundir.RUNS / name).exists() else []
+    if len(fits) > 1 and not Path(name).exists():
+        raise UsageError(f"{name!r} fits {len(fits)} runs: {', '.join(fits[:4])}{', …' if len(fits) > 4 else ''}")
+    return rundir.find(fits[0] if fits and not Path(name).exists() else name)
+
+
+def open_run(name: str, which: str | None = None) -> Trained:
+    """The model of a run, or of the folder of one checkpoint.
+
+    which     "best" or "last"; None: the best if the run has measured one, else the last
+
+    Raises    DataMissing where there is none or it is damaged, UsageError where it does not build
+    """
+    from .. import models
+    from ..layers import Parameters
+    from ..text.tokenizer import Tokenizer
+    from ..train import checkpoint
+
+    folder = Path(name)
+    if (folder / checkpoint.STATE).is_file():
+        run, which = folder.resolve().parent.parent, ""
+    else:
+        run = find_run(name)
+        which = which or ("best" if (run / "checkpoints" / "best").exists() else "last")
+        folder = run / "checkpoints" / which
+    found = checkpoint.read(folder)
+    model = models.build(found.family, found.config)
+    params = Parameters(model.parameters())
+    found.fill(params)
+    tokenizer = Tokenizer(found.tokenizer)
+    if tokenizer.vocab_size != model.config.vocab:
+        raise DataMissing(f"{folder}: the tokenizer has {tokenizer.vocab_size} symbols, "
+                          f"the model {model.config.vocab}")
+    return Trained(run, which, found.step, model, params, tokenizer)
+
+
+def is_run(name: str) -> bool:
+    """Whether `open_run` would find something of this name."""
+    try:
+        return (Path(name) / "state.json").is_file() or bool(find_run(name))
+    except DataMissing:
+        return False
+
+
+def unknown(name: str) -> UsageError:
+    """Neither a preset nor a run has this name."""
+    from .. import config
+    from ..train import rundir
+
+    runs = [p.name for p in rundir.RUNS.glob("*") if p.is_dir()]
+    return UsageError(f"no preset or run is called {name!r}" + nearest(name, [*config.preset_names(), *runs]))
