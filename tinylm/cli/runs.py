@@ -8,9 +8,6 @@ import click
 
 from .common import SETTINGS, console, emit_json, note, output_options
 
-_FOLDER = click.option("--in", "folder", default="runs", show_default=True, metavar="DIR",
-                       type=click.Path(path_type=Path), help="Folder that holds the runs.")
-
 
 @click.group(context_settings=SETTINGS, epilog="Example: tinylm runs compare latest 20260102-101500-gpt-tiny-3fa2c1")
 def runs():
@@ -24,13 +21,13 @@ def runs():
 
 @runs.command("list", context_settings=SETTINGS, epilog="Example: tinylm runs list --json | jq '.runs[0].val'")
 @output_options
-@_FOLDER
-def list_runs(as_json, quiet, folder):
+def list_runs(as_json, quiet):
     """List the runs, newest first."""
     from ..errors import DataMissing
     from ..report import record as records
+    from ..train import rundir
     found, strange = [], []
-    for path in _folders(folder):
+    for path in _folders(rundir.RUNS):
         try:
             found.append(records.read(path))
         except DataMissing as error:
@@ -39,7 +36,7 @@ def list_runs(as_json, quiet, folder):
         emit_json({"runs": [_summary(r) for r in found], "foreign": strange})
         return
     if not found and not strange:
-        note(f"no runs in {folder}/: tinylm train makes one", quiet)
+        note(f"no runs in {rundir.RUNS}/: tinylm train makes one", quiet)
         return
     from ..report.words import count, number, printable, short
     rows = []
@@ -75,13 +72,13 @@ def _age(path: Path) -> str:
 @runs.command(context_settings=SETTINGS, epilog="Example: tinylm runs show latest")
 @click.argument("run")
 @output_options
-@_FOLDER
-def show(run, as_json, quiet, folder):
+def show(run, as_json, quiet):
     """Show one run: losses with their units, the curve, the newest sample, the configuration."""
     from ..report import record as records
     from ..report import terminal
-    from ..report.words import count, duration, number, printable, short
-    r = records.read(find(run, folder))
+    from ..report.words import count, duration, number, percent, printable, short
+    from .loading import find_run
+    r = records.read(find_run(run))
     if as_json:
         emit_json({**_summary(r), "config": r.config, "origins": r.origins, "environment": r.environment,
                    "evaluations": r.val.rows, "samples": [{"step": s, "text": t} for s, t in r.samples]})
@@ -102,9 +99,9 @@ def show(run, as_json, quiet, folder):
     if above is not None:
         rows.append(["above floor", f"{number(above)} bits/byte (floor {number(r.floor)})"])
     if r.epochs is not None:
-        rows.append(["epochs", number(r.epochs, 2)])
+        rows.append(["epochs", short(r.epochs)])
     if r.chinchilla is not None:
-        rows.append(["Chinchilla", f"{100 * r.chinchilla:.1f} % of 20 tokens per parameter"])
+        rows.append(["Chinchilla", f"{percent(r.chinchilla)} of 20 tokens per parameter"])
     report = r.path / "report.html"
     rows.append(["report", str(report) if report.is_file() else "none"])
     _table(None, rows)
@@ -130,8 +127,7 @@ def show(run, as_json, quiet, folder):
               help="What the curves are drawn over.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the curves as .png or .svg.")
 @output_options
-@_FOLDER
-def compare(run, over, out, as_json, quiet, folder):
+def compare(run, over, out, as_json, quiet):
     """Compare runs: what differs, how much larger or longer, which loss is lower.
 
     Losses are ranked only where they are on one scale: per token with one tokenizer, in bits per byte
@@ -142,11 +138,12 @@ def compare(run, over, out, as_json, quiet, folder):
     from ..report import curves
     from ..report import record as records
     from ..report.html import value_text
+    from .loading import find_run
     if len(run) < 2:
         raise UsageError("comparing takes two runs or more, such as: tinylm runs compare A B")
     if out is not None and out.suffix.lower() not in (".png", ".svg"):
         raise UsageError(f"--out {out}: a figure is written as .png or .svg")
-    found = [records.read(find(name, folder)) for name in run]
+    found = [records.read(find_run(name)) for name in run]
     if len({r.path for r in found}) < len(found):
         raise UsageError("two of these are the same run")
     on = comparing.scale(found)
@@ -184,25 +181,6 @@ def _draw(found, over: str, unit: str) -> None:
 
 
 # -- pieces -----------------------------------------------------------------------------------------
-
-def find(name: str, base: Path) -> Path:
-    """The folder of a run by path, name, unique beginning of a name, or `latest`.
-
-    Raises    DataMissing where there is none, UsageError where several begin so
-    """
-    from ..errors import DataMissing, UsageError
-    from ..train import rundir
-    try:
-        return rundir.find(name, base)
-    except DataMissing:
-        fitting = [p for p in _folders(base) if name and p.name.startswith(name)]
-        if not fitting:
-            raise
-    if len(fitting) > 1:
-        raise UsageError(f"several runs begin with {name!r}: " + ", ".join(p.name for p in fitting[:5])
-                         + (", …" if len(fitting) > 5 else ""))
-    return fitting[0].resolve()
-
 
 def _summary(r) -> dict:
     """A run as the `--json` answers give it."""

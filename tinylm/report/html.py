@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import TinylmError
 from . import curves
 from .record import Record, read
-from .words import UNITS, clock, count, duration, finite, number, printable, short
+from .words import UNITS, clock, count, duration, finite, number, percent, printable, short
 
 _PLAIN = {"finished": "finished", "running": "running"}
 _MOST_ROWS = 400     # of the loss table
@@ -91,7 +91,7 @@ def _verdict(record: Record) -> str:
 def _facts(record: Record) -> str:
     facts = [("steps", count(record.steps)), ("tokens seen", short(record.tokens)),
              ("time", duration(record.seconds)), ("tokens/s", count(record.tokens_per_second)),
-             ("parameters", count(record.parameters)), ("epochs", number(record.epochs, 2))]
+             ("parameters", count(record.parameters)), ("epochs", short(record.epochs))]
     return ('<div class="facts">' + "".join(f"<div><b>{_e(v)}</b><span>{_e(k)}</span></div>" for k, v in facts)
             + "</div>")
 
@@ -116,10 +116,10 @@ def _position(record: Record) -> str:
     epochs = ""
     if record.epochs is not None:
         epochs = (f" The training text has {short(record.train_tokens)} tokens, so it was read "
-                  f"{number(record.epochs, 2)} times.")
+                  f"{short(record.epochs)} times.")
     return (f'<h2>How far along</h2>\n<div class="meter"><i style="width:{100 * min(1.0, share):.1f}%"></i></div>'
             f"<p>{short(record.tokens)} tokens seen of the {short(20 * record.parameters)} that are 20 per "
-            f"parameter: <b>{100 * share:.1f} %</b>.{epochs}</p>"
+            f"parameter: <b>{percent(share)}</b>.{epochs}</p>"
             '<p class="soft">Twenty tokens per parameter is about where Hoffmann et al. (2022, "Chinchilla") found '
             "a given amount of computing best spent. Below it, more training pays better than a larger model.</p>")
 

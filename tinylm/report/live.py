@@ -20,6 +20,7 @@ from .words import count, duration, finite, printable
 REFRESH = 0.25      # seconds between two pictures, at least
 SHARE = 0.005       # of the time may go into pictures, at most
 PLAIN_EVERY = 5.0   # seconds between two plain lines
+SAMPLE_CHARS = 160  # of a sample in a plain line
 MOST_POINTS = 480   # of the training curve; more are merged in pairs
 SMALLEST = (40, 12)  # columns, rows: a smaller terminal gets plain lines
 
@@ -202,17 +203,32 @@ class Lines:
 
     def __init__(self, progress: Progress, stream, clock):
         self.progress, self.stream, self.clock = progress, stream, clock
-        self._next = clock()
+        self._next = self._began = clock()
         self._gone = False
+        self._ticker = Ticker(self._wait, PLAIN_EVERY)
 
     def show(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self._ticker.start()
+        elif not isinstance(event, (Note, Planned)):
+            self._ticker.stop()
         if isinstance(event, Stepped):
             now = self.clock()
             if now < self._next:
                 return
             self._next = now + PLAIN_EVERY
         text = line(event, self.progress)
-        if text is None or self._gone:
+        if text is not None:
+            self._print(text)
+
+    def close(self) -> None:
+        self._ticker.stop()
+
+    def _wait(self) -> None:
+        self._print(f"wait   {_preparing(self.progress)}, {duration(self.clock() - self._began)}")
+
+    def _print(self, text: str) -> None:
+        if self._gone:
             return
         try:
             print(text, file=self.stream, flush=True)
@@ -220,8 +236,38 @@ class Lines:
             # Nobody reads any more, as after `| head`.  A training of hours must not die of that.
             self._gone = True
 
-    def close(self) -> None:
-        pass
+
+class Ticker:
+    """Calls `action` every `seconds` in a thread of its own, until it is stopped.
+
+    For the time before the first step, when kernels are compiled and no event comes.
+    """
+
+    def __init__(self, action, seconds: float):
+        self.action, self.seconds = action, seconds
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self.seconds):
+            self.action()
+
+
+def _preparing(progress: Progress) -> str:
+    """What goes on before the first step."""
+    if progress.steps is not None:
+        return "first evaluation"
+    return "compiling kernels" if progress.started and progress.started.backend == "numba" else "preparing"
 
 
 def line(event: Event, progress: Progress) -> str | None:
@@ -248,7 +294,9 @@ def line(event: Event, progress: Progress) -> str | None:
                 parts.append(_above(event))
             return "  ".join(parts + ["best"] * event.best)
         case Sampled():
-            return f"sample {at}  " + json_module.dumps(printable(event.text[:160], lines=False), ensure_ascii=False)
+            text = " ".join(printable(event.text[:SAMPLE_CHARS], lines=False).split())
+            text += "…" if len(event.text) > SAMPLE_CHARS else ""
+            return f"sample {at}  {json_module.dumps(text, ensure_ascii=False)}"
         case Note():
             return "note   " + printable(event.text, lines=False)
         case Finished() | Interrupted():
@@ -274,8 +322,7 @@ class Picture:
     """Redraws the terminal's second screen, and leaves the last picture behind on the first.
 
     Pictures are drawn when events come, at most every `REFRESH` seconds and so rarely that they take
-    `SHARE` of the time.  Only until the first step is done does a thread tick, because compiling
-    kernels takes long and shows nothing.
+    `SHARE` of the time.
     """
 
     def __init__(self, progress: Progress, stream, clock):
@@ -290,8 +337,7 @@ class Picture:
         self._next = 0.0
         self._running = False
         self._gone = False
-        self._stop = threading.Event()
-        self._ticker = threading.Thread(target=self._tick, daemon=True)
+        self._ticker = Ticker(lambda: self._guard(self.live.refresh), 0.5)
 
     def show(self, event: Event) -> None:
         if not self._running:
@@ -300,15 +346,14 @@ class Picture:
             self._draw()
             self._ticker.start()
         if isinstance(event, (Stepped, Finished, Interrupted)):
-            self._stop.set()
+            self._ticker.stop()
         if self.clock() >= self._next:
             self._draw()
 
     def close(self) -> None:
         if not self._running:
             return
-        self._stop.set()
-        self._ticker.join()
+        self._ticker.stop()
         self._guard(self.live.stop)
         self._guard(self._leave)
 
@@ -333,10 +378,6 @@ class Picture:
             action()
         except OSError:
             self._gone = True
-
-    def _tick(self) -> None:
-        while not self._stop.wait(0.5):
-            self._guard(self.live.refresh)
 
     def _elapsed(self) -> float:
         return self.clock() - self._began
@@ -364,7 +405,7 @@ def screen(progress: Progress, width: int, height: int, elapsed: float = 0.0):
             side.append(_sample(progress, width - left, below))
         grid.add_row(_curves(progress, left, room), Group(*side))
         return Group(*head, grid)
-    numbers = _numbers(progress, width, columns=2 if width >= 72 else 1)
+    numbers = _numbers(progress, width, columns=2 if width >= 72 else 1)[:max(1, room - 7)]  # the rest is the curve's
     room -= len(numbers)
     sample = max(4, room * 3 // 10) if room >= 13 else 0
     parts = [*head, _curves(progress, width, room - sample), *numbers]
@@ -383,7 +424,7 @@ def _title(progress: Progress, width: int, elapsed: float):
     out.append(f" · {count(start.parameters)} parameters · {start.backend}, {start.threads} thread"
                + "s" * (start.threads != 1), style="dim")
     state = ("done" if isinstance(last, Finished) else "interrupted" if isinstance(last, Interrupted)
-             else "compiling kernels" if progress.stepped is None else "")
+             else _preparing(progress) if progress.stepped is None else "")
     seconds = last.seconds if progress.stepped is not None else max(elapsed, last.seconds)
     right = (state + " · " if state else "") + duration(seconds)
     if len(out) + len(right) + 1 > width:

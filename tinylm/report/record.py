@@ -259,10 +259,9 @@ def _metrics(record: Record) -> None:
         return
     used = 0
     for row in rows:
-        table = {"train": record.train, "val": record.val}.get(row.get("split"))
-        if table is None or not finite(row.get("step")):
+        if row.get("split") not in ("train", "val") or not finite(row.get("step")):
             continue
-        table.rows.append(row)
+        (record.train if row["split"] == "train" else record.val).rows.append(row)
         used += 1
     for table in (record.train, record.val):
         table.rows.sort(key=lambda row: row["step"])

@@ -40,7 +40,7 @@ def count(value) -> str:
 
 
 def short(value) -> str:
-    """A count in at most five characters: 950, 12.3k, 4.56M, 1.2G."""
+    """A count or factor with three significant digits: 0.031, 950, 12.3k, 4.56M, 1.2G."""
     if not finite(value):
         return "–"
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -48,6 +48,11 @@ def short(value) -> str:
         if abs(value) >= limit * 0.9995:
             return f"{float(f'{value / limit:.3g}'):g}{unit}"
     return f"{float(f'{value:.3g}'):g}"
+
+
+def percent(share) -> str:
+    """A share of 1 with three significant digits: 28.3 %, 0.00942 %, 340 %."""
+    return f"{float(f'{100 * share:.3g}'):,.10g} %" if finite(share) else "–"
 
 
 def duration(seconds) -> str:
@@ -77,8 +82,8 @@ def clock(seconds: float) -> str:
 
 
 def ratio(value) -> str:
-    """A factor: ×1, ×2.5, ×0.031."""
-    return f"×{value:.3g}" if finite(value) else "–"
+    """A factor: ×1, ×2.5, ×0.031, ×3k."""
+    return "×" + short(value) if finite(value) else "–"
 
 
 def printable(text: str, lines: bool = True) -> str:
