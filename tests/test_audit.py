@@ -12,6 +12,7 @@ from tinylm.audit.shrink import shrink
 from tinylm.errors import CheckFailed
 from tinylm.layers import Attention, Block, LayerNorm, Parameters, Residual
 from tinylm.ops.random import dropout_key
+from tinylm.text.tokenizer import char_tokenizer
 from tinylm.units import Loss
 
 SMALL = {"vocab": 7, "context": 8, "channels": 12, "layers": 2, "heads": 3}
@@ -420,6 +421,7 @@ def test_a_wrong_unit_is_found(monkeypatch, name, wrong, rng):
 def test_trained_weights_are_checked_forward_only(model, rng):
     params = Parameters(model.parameters())
     params.initialise(0)
-    checks = list(suite.weight_checks(model, params, kernels))
-    assert [c.name for c in checks] == ["weights.causality", "weights.uniform", "weights.streaming"]
+    checks = list(suite.weight_checks(model, params, char_tokenizer("abé日🙂\n", True), kernels))
+    assert [c.name for c in checks] == ["weights.causality", "weights.uniform", "weights.streaming",
+                                        "weights.bytes"]
     assert all(c.ok for c in checks)

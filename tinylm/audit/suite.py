@@ -67,8 +67,8 @@ def shared_checks(kernels: ModuleType, tokenizer_for: Callable[[Iterable[str]], 
         yield _named("units.bytes", unitcheck.bytes_counted(tokenizer_for(unitcheck.TEXTS), unitcheck.TEXTS))
 
 
-def weight_checks(model: Layer, params: Parameters, kernels: ModuleType, only: Collection[str] = GROUPS,
-                  seed: int = 0) -> Iterator[Check]:
+def weight_checks(model: Layer, params: Parameters, tokenizer: unitcheck.Tokenizer, kernels: ModuleType,
+                  only: Collection[str] = GROUPS, seed: int = 0) -> Iterator[Check]:
     """What can be asked of trained weights: they may be full-size, so this is forward only."""
     rng = generator(seed, "audit weights")
     if "causality" in only:
@@ -76,6 +76,8 @@ def weight_checks(model: Layer, params: Parameters, kernels: ModuleType, only: C
         yield _named("weights.uniform", causality.uniform_tokens(model, params, kernels, rng))
     if "streaming" in only:
         yield _named("weights.streaming", streaming.streaming(model, params, kernels, rng, repeats=1))
+    if "units" in only:
+        yield _named("weights.bytes", unitcheck.bytes_counted(tokenizer, [unitcheck.own_text(tokenizer)]))
 
 
 def model_parity(model: Layer, kernels: ModuleType, rng: np.random.Generator) -> Check:

@@ -28,6 +28,8 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> np.ndarray: ...
 
+    def raw_bytes(self, token: int) -> bytes: ...
+
 
 def uniform(model: Layer, f: ModuleType, rng: np.random.Generator) -> Check:
     """A model whose head is zero predicts every token alike: ln V nats, log2 V bits, perplexity V."""
@@ -82,6 +84,17 @@ def invariants(rng: np.random.Generator, repeats: int = 50) -> Check:
             if not share <= 1:
                 return Check("units", False, share, f"{rule}: {got:.6g} is not {want:.6g}")
     return Check("units", True, worst, f"sums, bits per byte and JSON agree on {repeats} made-up losses")
+
+
+def own_text(tokenizer: Tokenizer) -> str:
+    """A text with every symbol of a tokenizer that is text by itself (a part of a character is not)."""
+    pieces = []
+    for token in range(len(tokenizer.token_bytes)):
+        try:
+            pieces.append(tokenizer.raw_bytes(token).decode())
+        except UnicodeDecodeError:
+            continue
+    return "".join(pieces)
 
 
 def bytes_counted(tokenizer: Tokenizer, texts: Iterable[str]) -> Check:

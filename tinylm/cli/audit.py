@@ -1,6 +1,7 @@
 """`tinylm audit`: is the mathematics right on this machine?"""
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 
@@ -69,8 +70,6 @@ def _list(groups, as_json):
 
 def _run(name, only, seed, say):
     """Yield every check; kernels and units that no model has a part in come first, once."""
-    import dataclasses
-
     from .. import config, kernels, models
     from ..audit import suite
     from ..audit.shrink import shrink
@@ -84,12 +83,12 @@ def _run(name, only, seed, say):
         for check in suite.model_checks(model, kernels, only, seed):
             yield check if len(subjects) == 1 else dataclasses.replace(check, name=f"{subject}/{check.name}")
     if trained is not None:
-        yield from suite.weight_checks(*trained, kernels, only, seed)
+        yield from suite.weight_checks(trained.model, trained.params, trained.tokenizer, kernels, only, seed)
 
 
 def _subjects(name, config):
-    """([(name, family, options)], (model, trained parameters) or None)."""
-    from ..errors import UsageError, nearest
+    """([(name, family, options)], the trained model or None)."""
+    from . import loading
 
     def of_preset(preset):
         options = dict(config.load_preset(preset)["model"])
@@ -99,7 +98,10 @@ def _subjects(name, config):
         return [of_preset(n) for n in config.preset_names()], None
     if name in config.preset_names():
         return [of_preset(name)], None
-    raise UsageError(f"no preset or run is called {name!r}" + nearest(name, config.preset_names()))
+    if loading.is_run(name):
+        trained = loading.open_run(name)
+        return [(trained.name, trained.model.family, dataclasses.asdict(trained.model.config))], trained
+    raise loading.unknown(name)
 
 
 def _print(check):
