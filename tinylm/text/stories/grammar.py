@@ -20,6 +20,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence as SequenceOf
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -52,6 +53,7 @@ class Text:
     """Write `text`."""
 
     text: str
+    closed = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,7 @@ class Slot:
     attribute: str
     form: str
     style: str = ""
+    closed = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +71,11 @@ class Sequence:
     """Write `parts` in order."""
 
     parts: tuple["Node", ...]
+
+    @cached_property
+    def closed(self) -> bool:
+        """Whether the text does not depend on attributes, so that the node means the same everywhere."""
+        return all(part.closed for part in self.parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +93,11 @@ class Choice:
             raise GrammarError("a choice without alternatives")
         object.__setattr__(self, "weights", _checked_weights(self.weights, len(self.alternatives), "a choice"))
 
+    @cached_property
+    def closed(self) -> bool:
+        """Whether the text does not depend on attributes, so that the node means the same everywhere."""
+        return all(alternative.closed for alternative in self.alternatives)
+
 
 @dataclass(frozen=True, eq=False)
 class Let:
@@ -95,6 +108,7 @@ class Let:
 
     draws: tuple[tuple[str, Pool], ...]
     body: "Node"
+    closed = False
 
     def __post_init__(self) -> None:
         for _, pool in self.draws:
@@ -183,8 +197,16 @@ def _picker(weights: SequenceOf[float]) -> Callable[[float], int]:
     return lambda uniform: bisect_right(table, uniform)
 
 
-def _writer(node: Node, scope: Scope) -> Writer:
-    """Compile `node` to a function that appends its text to `out` and returns the log-probability of what it drew."""
+def _writer(node: Node, scope: Scope, memo: dict[Node, Writer]) -> Writer:
+    """Compile `node` to a function that appends its text to `out` and returns the log-probability of what it drew; closed nodes once."""
+    if not node.closed:
+        return _new_writer(node, scope, memo)
+    if node not in memo:
+        memo[node] = _new_writer(node, scope, memo)
+    return memo[node]
+
+
+def _new_writer(node: Node, scope: Scope, memo: dict[Node, Writer]) -> Writer:
     if isinstance(node, Text):
         text = node.text
 
@@ -203,7 +225,7 @@ def _writer(node: Node, scope: Scope) -> Writer:
 
         return write_slot
     if isinstance(node, Sequence):
-        writers = tuple(_writer(part, scope) for part in node.parts)
+        writers = tuple(_writer(part, scope, memo) for part in node.parts)
 
         def write_sequence(out, env, uniform):
             total = 0.0
@@ -225,7 +247,7 @@ def _writer(node: Node, scope: Scope) -> Writer:
                 return logs[i]
 
             return write_word
-        alternatives = [_writer(alternative, scope) for alternative in node.alternatives]
+        alternatives = [_writer(alternative, scope, memo) for alternative in node.alternatives]
 
         def write_choice(out, env, uniform):
             i = pick(uniform())
@@ -233,7 +255,7 @@ def _writer(node: Node, scope: Scope) -> Writer:
 
         return write_choice
     inner = _inner_scope(node, scope)
-    body = _writer(node.body, inner)
+    body = _writer(node.body, inner, memo)
     base = len(scope)
     draws = [(pool, [p for p in inner[name][2] if p < base + i]) for i, (name, pool) in enumerate(node.draws)]
     tables: dict[tuple[int, tuple[int, ...]], tuple[list[int], Callable[[float], int], list[float]]] = {}
@@ -317,11 +339,19 @@ def _first(node: Node, scope: Scope) -> tuple[set[str], bool]:
     return _first(node.body, _inner_scope(node, scope))
 
 
-def _reader(node: Node, scope: Scope) -> Reader:
+def _reader(node: Node, scope: Scope, memo: dict[Node, Reader]) -> Reader:
     """Compile `node` to a function that finds every way to read it at a position (the forward algorithm).
 
     An attribute is bound where it is first read, not where it is drawn, so that the parser need not try every hero with every place. An attribute that is never read stays open, and all of its values are counted at the end.
     """
+    if not node.closed:
+        return _new_reader(node, scope, memo)
+    if node not in memo:
+        memo[node] = _new_reader(node, scope, memo)
+    return memo[node]
+
+
+def _new_reader(node: Node, scope: Scope, memo: dict[Node, Reader]) -> Reader:
     if isinstance(node, Text):
         fixed, length = node.text, len(node.text)
 
@@ -346,7 +376,7 @@ def _reader(node: Node, scope: Scope) -> Reader:
 
         return read_slot
     if isinstance(node, Sequence):
-        readers = tuple(_reader(part, scope) for part in node.parts)
+        readers = tuple(_reader(part, scope, memo) for part in node.parts)
 
         def read_sequence(text, position, env):
             states: States = {(position, env): (1, 0.0)}
@@ -365,7 +395,7 @@ def _reader(node: Node, scope: Scope) -> Reader:
         by_first: dict[str, list[tuple[Reader, float]]] = {}
         can_be_empty: list[tuple[Reader, float]] = []
         for alternative, log_weight in zip(node.alternatives, _log_weights(node.weights)):
-            entry = _reader(alternative, scope), log_weight
+            entry = _reader(alternative, scope, memo), log_weight
             characters, empty = _first(alternative, scope)
             if empty:
                 can_be_empty.append(entry)
@@ -382,7 +412,7 @@ def _reader(node: Node, scope: Scope) -> Reader:
 
         return read_choice
     inner = _inner_scope(node, scope)
-    body = _reader(node.body, inner)
+    body = _reader(node.body, inner, memo)
     base, size = len(scope), len(node.draws)
     pools = [pool for _, pool in node.draws]
     rivals = [inner[name][2] for name, _ in node.draws]
@@ -717,7 +747,7 @@ class Grammar:
     def sample(self, rng: np.random.Generator) -> tuple[str, float]:
         """Draw a text; return it with its log-probability in nats. Always consumes the same number of uniform numbers."""
         if self._write is None:
-            self._write = _writer(self.root, {})
+            self._write = _writer(self.root, {}, {})
         out: list[str] = []
         log_p = self._write(out, [], iter(rng.random(self._uniforms).tolist()).__next__)
         return "".join(out), log_p
@@ -725,7 +755,7 @@ class Grammar:
     def parse(self, text: str) -> Parse:
         """Count all derivations of `text` and add up their probabilities; a text that is not in the grammar has none and ln p = -inf."""
         if self._read is None:
-            self._read = _reader(self.root, {})
+            self._read = _reader(self.root, {}, {})
         count, log_p = self._read(text, 0, ()).get((len(text), ()), (0, -math.inf))
         return Parse(count, log_p)
 

@@ -47,6 +47,11 @@ def _split(text: str, separators: str) -> list[str]:
     return pieces
 
 
+def _tidy(line: str) -> str:
+    """Without the spaces around a line and before its weight."""
+    return re.sub(r"\s+(@[0-9.]+)$", r"\1", line.strip())
+
+
 def _with_style(node: Node, style: str) -> Node:
     """Give the first word of `node` a capital or an article."""
     if isinstance(node, Text):
@@ -72,13 +77,14 @@ class Translator:
         self._sources = phrases
         # A phrase may use attributes, whose first form depends on the pool, so it is translated anew for other pools.
         self._phrases: dict[tuple[str, tuple[tuple[str, int], ...]], Node] = {}
+        self._closed_phrases: dict[str, Node] = {}
 
     def plot(self, draws: Mapping[str, Pool], source: str) -> Let:
         """A plot: its attributes and its beats."""
         parts: list[Node] = []
         separator = ""
         for beat in re.split(r"\n\s*\n", source.strip()):
-            lines = [line.strip() for line in beat.splitlines()]
+            lines = [_tidy(line) for line in beat.splitlines()]
             if lines == ["//"]:
                 separator = "\n"
                 continue
@@ -143,12 +149,18 @@ class Translator:
         key = rest[:1].lower() + rest[1:]
         if key not in self._sources:
             raise GrammarError(f"no phrase for <{name}>")
+        if name in self._closed_phrases:
+            return self._closed_phrases[name]
         memo = (name, tuple((attribute, id(pool)) for attribute, pool in draws.items()))
         if memo not in self._phrases:
-            sources = [re.sub(r"\s+@", "@", piece.strip()) for piece in _split(self._sources[key], "|\n") if piece.strip()]
+            sources = [_tidy(piece) for piece in _split(self._sources[key], "|\n") if piece.strip()]
             node = self._alternation(sources, draws)
             style = article or ("cap" if rest[:1].isupper() else "")
-            self._phrases[memo] = _with_style(node, style) if style else node
+            node = _with_style(node, style) if style else node
+            if node.closed:
+                self._closed_phrases[name] = node
+                return node
+            self._phrases[memo] = node
         return self._phrases[memo]
 
 

@@ -1,7 +1,7 @@
 """Plots at home and next door."""
 
 from tinylm.text.stories.plots.plot import Plot
-from tinylm.text.stories.words import children, colours, gifts, grown_ups, neighbours, places, toys
+from tinylm.text.stories.words import bowls, children, colours, fruits, gifts, grown_ups, instruments, monsters, neighbours, places, toys, vegetables
 
 PLOTS = (
     Plot(
@@ -10,141 +10,305 @@ PLOTS = (
         """
 <meet>
 
-{Hero.he} [owned|had] {a colour} {toy} and [took|carried] it [everywhere|to school, to bed and to the dentist|up every hill and down every stair|wherever {hero.he} went].
-{Hero.his} [best|dearest|favourite] [toy|treasure|thing in the world] was {a colour} {toy} from <giver>.
-
-<One-day>, after [a game|a picnic|a long walk|a race|hide-and-seek] {place.at}, the {toy} was [gone|missing|nowhere to be seen].
-<One-day>, {hero} came [home|back] from {place} and [saw|noticed|found] that the {toy} was [gone|missing|not in {hero.his} bag].
+<One-day>, after <a tale> game {place.at}, {hero.his} {colour} {toy} was [gone|missing|nowhere to be seen].
+<One-day>, {hero} came [home|back] from {place} and [saw|noticed|found] that {hero.his} {colour} {toy} was [gone|missing].
 
 <sad-beat>
 
 //
 
-"<Comfort>," said {friend}, {hero.his} [friend|neighbour|classmate|playmate] from [next door|across the road|down the lane|upstairs]. "[Where|When] did you [last see|last have|last hold] [it|the {toy}]?"
-{Friend} from [next door|across the road|down the lane|upstairs] heard the news. "<Comfort>," {friend.he} said <softly>. "[Let us|We will|We can] [look|search] for it [together|right now|until we find it]."
+<Friend-came>. "<Comfort>," <friend-says>. "[Let us|We will|We can] [look|search] for it [together|right now|until we find it]."
 
-Together they <ran> [back |]to {place} and <looked> <outdoor-spot>, <under-things-2> and even in <a look> <bird>'s nest.
-[Hand in hand|Side by side|As fast as they could], they <ran> [back |]to {place}. They <looked> <outdoor-spot> and <under-things-2>, but they found only <a size> <bug>.
+They <ran> to {place} and <looked> <outdoor-spot>, <outdoor-spot-2> and even in the nest of <a look> <bird>.
+At {place}, they <looked> <outdoor-spot> and <outdoor-spot-2>, but found only <a made> <odd> and <a size> <colour> <bug>.
 
-<Suddenly>, {friend} [spotted|noticed|saw] [something|a little something] [{colour}|bright|odd] <under-things-3>.
-<Soon>, <a look> <bird> [flew up|hopped aside|fluttered away], and [there|just there], <under-things-3>, [something|a bit of something] {colour} [shone|peeped out|was waiting].
+<Suddenly>, <a look> <bird> [flew up|hopped aside|fluttered away], and [there|just there], <outdoor-spot-3>, lay the {toy}, [damp|dusty|muddy|cold] but [not broken|safe and sound|as good as ever].
 
-"<Wow>! [There it is|Here it is|I see it|It was here all along]!" [cried|shouted|laughed] {hero}, and {hero.he} [hugged|kissed|held] the {toy} <tight>.
-It was the {toy}, [damp|dusty|muddy|a bit cold|covered in leaves] but [not broken|safe and sound|as good as ever]. "<Wow>!" [cried|shouted|laughed] {hero}.
+<glad-beat>
 
 //
 
-<Thanks-quote> [said|cried|whispered] {hero}. "[You|Only you|A friend like you] [may|can] [play with it|take it home|borrow it] [today|for a week|whenever you like|until <weekday>]."
-{Hero} [tied|sewed|glued] {a colour} [ribbon|label|string|tag] to the {toy}, so that [it would never get lost again|everybody would know whose it was|{hero.he} could always find it].
+"<Thanks>!" <hero-says>. "[You can|You may] [play with it|take it home|borrow it] [today|for a week|whenever you like|until <weekday>]."
+{Hero} tied <a made> [ribbon|label|string|tag] to the {toy}, so that [it would never get lost again|everybody would know whose it was].
 
-<home-end>
+And whenever the {toy} [hides|vanishes|goes missing] now, {friend} is the first to [look|help|know].
+[That was|It was] the day {hero} found [two things|two treasures]: {a colour} {toy} and <a trait> friend called {friend}.
 """,
     ),
     Plot(
         "the-broken-bowl",
-        {"hero": children, "elder": grown_ups, "colour": colours},
+        {"hero": children, "elder": grown_ups, "bowl": bowls, "colour": colours},
         """
 <meet>
 
-On the [shelf|windowsill|kitchen table|piano] of {elder} stood {a colour} [bowl|vase|teapot|jug] [full of <flower-heap>|with painted <birds>|that was [a hundred|fifty|eighty] years old|from a [faraway|foreign|distant] [island|country|city]].
+On <a made> [shelf|table|piano|dresser] of {elder} stood {a colour} {bowl} full of <colour> <flowers>.
 
-<One-day>, {hero} [played|practised] [football|catch|bowling|tennis|knights and dragons] [in the house|indoors|in the parlour], although {elder} had said [no|not to|that it was not allowed].
-<One-day>, {hero} [danced|jumped|spun|galloped] through the [room|house|parlour] with <a look> [cushion|broom|umbrella|saucepan] for a [partner|horse|sword|hat].
-
-[Crash|Smash|Bang|Clatter|Crack]! [It fell|It tumbled down|Down it went] and broke into [two|three|four|seven|ten|a hundred] [pieces|bits].
+<One-day>, {hero} [played|practised] [football|catch|bowling|tennis|knights and dragons] [indoors|in the house|in the parlour] with <a made> [cushion|broom|umbrella|saucepan], and [crash|smash|bang|crack]! The {bowl} [broke|fell|burst] into [two|three|four|seven|ten|a hundred] [pieces|bits].
 
 <sad-beat>
 
-{Hero.he} [quickly|hastily] [hid|pushed|swept] the pieces <outdoor-spot>. [But|Still,|Even so,] [supper did not taste good|sleep would not come|{hero.his} tummy ached|the secret felt as heavy as <a size> <beast>].
+{Hero.he} [hid|pushed|put] the pieces <indoor-spot>, but [supper did not taste good|sleep would not come|the secret felt as heavy as <a size> <beast>].
 
 //
 
-<think-beat>
+<Soon>, {hero.he} [went|walked|crept] to {elder}. "[I broke it|It was me|I did it]," <hero-says>. "[I am so sorry|I am very sorry|Please forgive me|I should have told you]."
 
-[At last|In the end|After a long night], {hero.he} [went|walked|crept] to {elder} and [said|whispered], "[I broke it|It was me|I did it]. [I am so sorry|I am very sorry|Please forgive me|I should have told you]."
+"[It is|It was] brave to tell the truth," <elder-says>. "Clay can be [mended|glued|replaced]."
+"[I knew|I guessed|I heard it]," <elder-says>. "[Everybody|Everyone] breaks <a made> [cup|plate|pot] [once|now and then]."
 
-{Elder} [looked|gazed] at {hero.him} [for a long moment|kindly|without a word|over {elder.his} glasses|with [raised eyebrows|a grave face]]. "[Thank you for telling me|That took courage|It is brave to tell the truth|I am glad to hear it from you]," {elder.he} said <softly>. "[A bowl|A thing|Clay] can be [mended|glued|replaced]. [Trust|The truth|A good heart] is [harder to mend|worth much more|what matters]."
-"[I knew|I guessed|I heard the noise]," said {elder} <softly>, "and I [hoped|wished|knew] that you would tell me. [Everybody|Everyone] [drops|breaks|spoils] something [once|now and then|some time]. [Not everybody|Not everyone] [says so|tells the truth|owns up]."
-
-They [fetched|found|mixed] [some |a pot of |a tube of ][glue|paste|cement] and [put|stuck|fitted] the pieces [together|back in place] <carefully>, [one by one|like a puzzle|until midnight|while the kettle sang].
-[Together|With glue and patience], they mended it <carefully>, and {elder} painted <a size> <colour> <bug> over the [longest|biggest|ugliest] crack.
+[Together|With <made> glue|With paste and patience], they mended it <carefully>, and {elder} painted <a size> <colour> <bug> over the [longest|biggest|ugliest] crack.
 
 <glad-beat>
 
-[Now|Ever since], it [holds|carries] [pencils|keys|buttons|pebbles|onions|paper flowers], and [no one|nobody] [minds|hides] the cracks.
-From then on, {hero} played [ball|rough games|wild games] [outside|in the yard|in the garden|in the field], and told the truth [indoors|at once|every time].
+[Now|Ever since], the {bowl} holds <colour> [pencils|keys|buttons|pebbles], and [no one|nobody] [minds|hides] the cracks.
+Now {hero} plays [ball|rough games] [outside|in the yard] with <a look> [dog|goat|goose].
 """,
     ),
     Plot(
         "the-noise-at-night",
-        {"hero": children, "elder": grown_ups},
+        {"hero": children, "elder": grown_ups, "monster": monsters},
         """
 <meet>
 
-[Only one thing|There was one thing that] made {hero.him} [feel |]<afraid>: [the dark|the night|bedtime|turning off the lamp].
+<One-night>, {hero} heard <a night-noise> from [the attic|the cellar|the corridor|the wardrobe|the chimney]. {Hero.he} felt <afraid> and [hid|dived|crawled] under <a made> [blanket|quilt|pillow].
 
-<One-night>, [there came|{hero} heard] <a night-noise> from [the attic|the cellar|the corridor|behind the wardrobe|under the bed|the chimney]. [<Night-words>!|It did not stop.|It came again.|It grew louder.|It came closer.]
-
-"[What if it is|Maybe it is|I am sure it is|It must be] <a size> <colour> <monster>," [thought|whispered|gulped] {hero}, and {hero.he} [hid|dived|crawled] under the [blanket|covers|quilt|pillow].
-{Hero} [thought of|imagined] <a size> <colour> <monster> with [sharp|yellow|crooked|long] [teeth|claws|horns|whiskers] and [pulled|drew] the [blanket|covers|quilt|pillow] over {hero.his} head.
-
-"{Elder}!" {hero.he} [called|cried|squeaked|whispered] [at last|in the end|as loudly as {hero.he} dared]. "[Somebody|Something|A monster] is [there|in the house|making a noise]!"
+"[What if it is|Maybe it is|I am sure it is] <a size> <colour> {monster}!" [thought|whispered|gulped] {hero}.
 
 //
 
-{Elder} came in [slippers|a nightcap|a dressing gown|woolly socks], with a [candle|torch|lantern|lamp]. "<Comfort>," {elder.he} said <softly>. "[Shall we|Let us] [go and see|have a look|find out] [together|right now]? [A fear|A noise|The dark] gets [smaller|tamer|thinner] when you look at it."
+{Elder} came in <made> slippers, with <a made> [candle|torch|lantern|lamp]. "<Comfort>," <elder-says>. "[A fear|A noise|The dark] gets [smaller|tamer|thinner] when you look at it."
 
-Hand in hand they [crept|tiptoed|walked|climbed] [along|through] the [dark|cold|silent] house, [past|by] the [ticking clock|old mirror|coat stand|rocking chair|umbrella stand] and [past |]the [sleeping cat|sleeping dog|empty birdcage|row of boots].
+Hand in hand they [crept|tiptoed|walked|climbed] past <a made> [clock|mirror|umbrella stand|birdcage], past <a look> [cat|dog|goldfish|kitten] and past <a made> row of boots.
 
-"[Look|Look there|Aha]," [said|whispered|chuckled] {elder}, and [held|lifted] the light [up|high|closer]. It was only <a look> <night-cause>.
+It was only <a look> [mouse|hedgehog|bat|moth|kitten|owl|squirrel|raccoon] that [played with|had got stuck in|was nibbling at] <a made> <odd>.
 
-{Hero} [laughed|giggled|smiled|breathed out]. "[You|Poor thing, you] are [not a monster|no monster] [at all|in the least]," {hero.he} said <softly>.
-"So that [is|was] my monster!" [laughed|giggled|said] {hero}. "[It is|It was] [more scared than I am|smaller than my shoe|only lonely|rather sweet]."
+"So [you are|that is] my {monster}," <hero-says>. "[You are|It is] [more scared than I am|smaller than my shoe|only lonely|rather sweet]."
 
-{Elder} [made|warmed|brought] [two cups|two mugs] of <drink>, and they [listened|sat and listened] to the [noises|sounds] of the night and gave [each|every one] of them a name.
+They [gave|brought|offered] it <tasty> bread with <spread>, and {elder} made [two cups|two mugs] of <drink>.
 
 //
 
 <dream>
 
-[Now|These days], when [something|a board|a branch] [creaks|rattles|taps] in the dark, {hero} [gets up|fetches a lamp|goes] and [looks|has a look].
-[After that|From that night on], the dark was [only the day with its eyes closed|just a room with the light off|a friend who spoke quietly|nothing but a big soft blanket].
+[After that|From that night on], the dark was only [the day with its eyes closed|a room with the light off|a big soft blanket|<a cosy> place to rest].
 """,
     ),
     Plot(
         "the-salty-cake",
-        {"hero": children, "friend": children, "elder": grown_ups},
+        {"hero": children, "friend": children, "elder": grown_ups, "fruit": fruits},
         """
 <meet>
 
-<One-day>, {hero} [wanted|decided] to bake <a fruit> cake for the birthday of {friend}.
-It was [almost |nearly ]the birthday of {friend}, and {hero} [wanted|decided] to [bake|make] <a fruit> cake, [all alone|without any help|as a surprise].
+<One-day>, {hero} [wanted|decided] to bake {a fruit} cake for the birthday of {friend}, <a trait>, <build> {friend.child} [next door|from school|down the lane].
 
-{Hero.he} [put on|tied on|borrowed] <a colour> apron, [cracked|broke] [two|three|four|five] [brown |white |speckled |]eggs into a [bowl|pot], and added flour, butter and [a spoonful|a pinch|a cup] of <spice>.
-{Hero.he} [washed {hero.his} hands|rolled up {hero.his} sleeves|opened the cookbook], and [soon there was|then there was] flour on the [floor|ceiling|cat|clock|curtains], egg on the [stove|doorknob|window|spoon] and <spice> in {hero.his} [hair|ears|shoes|socks].
+{Hero.he} [put on|tied on|borrowed] <a made> apron and [stirred|mixed|beat] [two|three|four|five] <look-egg> eggs, <spread>, flour and a [spoonful|pinch|cup] of <spice> in <a made> [bowl|pot].
 
-Then {hero.he} [took|grabbed|reached for] the [white|blue|tall|round] jar on the [top|lowest|middle] shelf and [poured|shook|tipped] in [a lot|plenty|two whole cups|ten big spoons] of [sugar|what looked like sugar].
+But {hero.he} took the wrong <made> jar, and <a size> spoon of salt went in instead of sugar.
 
-The cake [rose|baked|grew] [in the oven|in the heat] and [smelled|looked] [wonderful|heavenly|perfect|like a party|better than a bakery].
-
-//
-
-{Elder} [came in|stopped by|looked in] and [tasted|nibbled|tried] a [crumb|corner|slice|bit]. {Elder.his} [eyes watered|nose wrinkled|cheeks turned red|mouth went crooked]. "<Oh-no>," {elder.he} [said|coughed|gasped|spluttered]. "[This|That] is [salt|not sugar but salt]!"
-When {elder} [tasted|nibbled|tried] a [crumb|corner|slice|bit], {elder.he} [coughed|drank three glasses of water|hopped on one leg|made <a beast> face]. "[My dear|My darling|Sweetheart], [you took|you used|this is] the salt," {elder.he} said <softly>.
+{Elder} tasted [first|a crumb]. "<Oh-no>!" {elder.he} [coughed|gasped|spluttered|said], and [drank three glasses of water|hopped on one leg|made a face like <a look> <beast>].
 
 <sad-beat>
 
-"<Comfort>," said {elder}. "[Even the best|The best|Great|All] [cooks|bakers] [make|have made] [mistakes|muddles]. [I once|Last winter I|As a child I] [put|stirred] [pepper|mustard|soap|chalk|fish oil] [into|in] the [porridge|cocoa|jam|custard|wedding cake]."
+//
 
-[So they|Together they|They] began again, and this time {hero} [tasted|sniffed|checked] [everything|every jar|each thing] [first|twice|with the tip of {hero.his} tongue]. [On top|For the top], they [put|arranged|made] <a size> <beast> of [icing|marzipan|cherries|almonds|chocolate].
+"<Comfort>," <elder-says>. "[I once|Last winter I|As a child I] [put|stirred] [pepper|mustard|soap|chalk|fish oil] [into|in] the <tasty> [porridge|cocoa|jam|custard|wedding cake]."
+
+They began again, and now {hero} [tasted|sniffed|checked] every <made> jar [first|twice]. On top, they put <a size> <beast> of [icing|marzipan|cherries|almonds|chocolate].
+
+"<Wow>! [It tastes|This tastes] [like|of] [summer|clouds|holidays|dreams|sunshine]," <friend-says>, and [ate|took|wanted] [two|three|four] <tasty> [pieces|slices].
+
+And the salty {fruit} cake? It went to <a look> [goat|cow|pig|donkey|pony], who [loved|licked|liked] it.
+Since then, the salt wears <a colour> [label|ribbon|lid].
+""",
+    ),
+    Plot(
+        "the-new-neighbour",
+        {"hero": children, "friend": children, "colour": colours},
+        """
+<meet>
+
+<One-day>, <a made> [van|lorry|cart] brought <a made> [piano|sofa|bathtub|table], <a made> [bed|clock|bookcase|mirror] and <a trait> {friend.child} [called|named] {friend} to the {colour} house across the road.
+
+{Friend} sat on <a made> [box|suitcase|chest|trunk] and felt <sad>.
+
+{Hero} felt <afraid>, but then {hero.he} took <a made> <odd> and <a tasty> <fruit> <bake> and <ran> [across|over].
+
+"[Hello|Good morning|Good day|Welcome]," <hero-says>. "[I am|My name is] {hero}. Do you like <loved-too>?"
+
+"[I love|I like|I adore] <loved-too-2>," <friend-says>.
 
 //
 
-{Friend} [blew out|puffed at] the candles and [ate|took|wanted] [two|three|four] [pieces|slices]. "<Wow>! [It tastes|This tastes] [like|of] [summer|clouds|holidays|a dream|sunshine]," {friend.he} <said>.
-"<Wow>! [What|Such] a [splendid|beautiful|perfect|tasty] cake!" {friend} <said>, with [crumbs|cream|icing] on {friend.his} [chin|nose|elbows].
+[So|And so|That very hour], {hero} showed {friend} <a cosy> [lane|bridge|corner shop|playground|pond], <a look> <bird> on <a cosy> <tree> tree and the best place for <activities>.
 
-And the salty one? [They|{Hero} and {elder}] [gave|fed|took] it to [the goats|the sea|the neighbour's cow|the cows by the river], who [loved|licked|liked] [it very much|every crumb|it best of all].
-[And ever since|Since then|Today], {hero.his} jars [have|wear] [big|neat|bright] labels, and {hero.he} [tastes before pouring|sniffs before stirring|reads before tipping|checks everything twice].
+<supper>
+
+From window to window they [stretched|hung|tied] <a made> [string|rope|wire] with two <made> [tins|cups|cans], and [whispered|talked|sang] until the sky turned <colour>.
+The {colour} house was [not|never] strange again. [A hello|One small hello|A single word] had opened its <made> door.
+""",
+    ),
+    Plot(
+        "the-loud-drum",
+        {"hero": children, "neighbour": neighbours, "drum": instruments},
+        """
+<meet>
+
+<One-day>, {hero} got <a made> {drum} and began to practise [before breakfast|very loudly|at once].
+
+The {drum} sounded like <a size> <beast> in <a made> [bathtub|barrel|tunnel|box]. <A look> <bird> fell off <a cosy> <tree> tree.
+
+<Suddenly>, {neighbour} [knocked|came], looking <cross>. "[My baby|The baby|My little one] cannot sleep!" {neighbour.he} <said>.
+
+{Hero} felt <sad-so> and put the {drum} <indoor-spot>.
+
+//
+
+<think-beat>
+
+{Hero.he} [wrapped|covered] the {drum} in <a made> [blanket|scarf|curtain] <carefully> and played as softly as <a look> <bug> on <a colour> <flower>.
+
+The baby [listened|stopped crying|looked up], [yawned|smiled|sighed] and [fell asleep|began to snore].
+
+"<Wow>!" <neighbour-says>. "[Can you|Will you] come every [evening|night|<weekday>]? [We pay|I pay|I will pay] in <tasty> <fruit> <bake-s>."
+
+<glad-beat>
+
+Now the {drum} sleeps by day, and at [dusk|night|bedtime] it plays for {neighbour}, the baby and <a look> <bird>.
+""",
+    ),
+    Plot(
+        "the-letter",
+        {"hero": children, "elder": grown_ups, "gift": gifts},
+        """
+<meet>
+
+{Hero.he} missed {elder}, who had moved to <a town> [in|last] <month-or-season>.
+
+<One-day>, {hero} [took|found|sharpened] <a made> pencil and wrote: "Dear {elder}, [today I saw|this week I met|I dreamed of] <a look> <bird> and <a size> <bug>. [I miss you|Come back soon]."
+
+{Hero.he} put {a gift} in the envelope, with <a colour> stamp of <a look> <beast>, and <ran> to the post office.
+
+<passing>
+
+[Days|Weeks|Two weeks|Nine days] went by without an answer. <sad-beat>
+
+//
+
+<One-day>, there was <a night-knock> at the door. It was <a size> parcel with <colour> string.
+
+Inside lay <a made> <odd-2>, <a tasty> <fruit> <bake> and [a letter|a page|a note]: "Dear {hero}, [your {gift}|the {gift}] lies beside my bed, and I [hold it|look at it] every [night|day]."
+
+<glad-beat>
+
+[On the back|At the bottom|Below] it said: "[I am coming|I will come|Expect me] on <weekday>, with <a look> [cat|dog|parrot|hen]."
+""",
+    ),
+    Plot(
+        "the-wobbly-tooth",
+        {"hero": children, "friend": children, "colour": colours},
+        """
+<meet>
+
+{Hero.his} front tooth [wobbled|wiggled|was loose] like <a made> [gate|door|button|fence], but it would not come out.
+
+{Hero.he} tried <tasty> <vegetable> <crunch>, <a tasty> <fruit> and <a made> string on <a made> doorknob. [Nothing helped|It stayed|The tooth stayed where it was].
+
+"[Will it hurt|Will it bleed|What if it hurts]?" <asked> {hero}, feeling <afraid>.
+
+"<Comfort>," <said-plain> {friend}, who was <build>. "[Think|Just think] of <a look> <beast> in <a colour> [hat|coat|bathtub|nightgown]."
+
+//
+
+{Hero} [thought|imagined]. <A size> <beast-2> came too, and <a look> <bird>. {Hero.he} began to [laugh|giggle], and [plop|pop|plink]! The tooth [fell|jumped|flew] into <a made> {colour} [cup|bowl|jug|shoe].
+
+"<Wow>! [It did not hurt|It was not bad at all|I felt nothing]!" {hero} <said>, and whistled through the gap like <a look> <bird>.
+
+That night, {hero.he} put the tooth in <a made> [box|sock|matchbox|envelope] <indoor-spot>. 
+
+<Next-day>, there lay <a made> <odd>, <a made> <odd-2> and a note in <colour> ink: "[A fine tooth|A good strong tooth|Nicely brushed]."
+
+Since then, {hero} and {friend} whistle <a tale> [tune|song|waltz] through their gaps like <a look> <bird>.
+""",
+    ),
+    Plot(
+        "the-sick-friend",
+        {"hero": children, "friend": children, "vegetable": vegetables},
+        """
+<meet>
+
+<One-day>, {hero.his} friend {friend} lay in <a made> bed with [a fever|a cough|a sore throat|<colour> spots].
+
+{Hero} [cooked|made|boiled] <a size> pot of {vegetable} soup with <vegetable-2>, <spice> and <a made> spoon.
+
+{Hero.he} carried it through <a weather> <weekday>, past <a look> <bird>, around <a size> [puddle|ditch|snowman] and over <a cosy> bridge.
+
+But <a look> [dog|goat|goose|cat] [ran|jumped|rolled] by, and half of the soup [went|splashed|landed] on <a colour> <flower>. <sad-beat>
+
+//
+
+"[It is only|There is only|I have only] half [a pot|the soup]," <hero-says>.
+
+"[I have|I only have] half an appetite," <friend-says>. "[It is|That is|Then it is] just right."
+
+{Friend} ate the {vegetable} soup <carefully>, and {hero} [read|told|sang] <a tale> story about <a look> <beast> and <a size> <beast-2>.
+
+<Next-day>, the fever was [gone|down], and {friend} felt <glad>.
+
+"[It was the soup|The soup did it]," said the doctor. "[It was|No, it was] the story," <friend-says>, and {hero} <joy>.
+""",
+    ),
+    Plot(
+        "the-candle-evening",
+        {"hero": children, "elder": grown_ups, "friend": children},
+        """
+<meet>
+
+<One-night>, [thunder|a storm|lightning] [rolled|roared|raged] over the <cosy> [roofs|hills|trees|chimneys], and [snap|click|pop]! [All the lamps|The lights] went out.
+
+"<Oh-no>!" [said|cried|whispered] {hero}, who felt <afraid>.
+
+"<Comfort>," <elder-says>, and lit <a made> candle <indoor-spot-lit>.
+
+<Suddenly>, {friend} from [next door|upstairs|across the road] knocked, with <a made> blanket and <a look> [cat|dog|rabbit|parrot].
+
+//
+
+{Elder} made <shadow> on the wall with two hands, and {hero} made <a size> <beast> with <a made> <odd-2>.
+
+They [toasted|roasted] <tasty> bread over the flame and ate it with <spread> and <spread-2>, and they sang <a tale> song about <a look> <bird>.
+
+Then {friend} told <a tale> story about <a look> <beast-2> that [lived|slept|sang] in <a made> [teapot|clock|bucket|boot].
+
+<Suddenly>, the lamps [came on|shone] again. {Hero} and {friend} [looked|blinked] at each other, feeling <glad>.
+
+"[Please turn|Shall we turn|Could you turn] them off again," <hero-says>, and {elder} [did|did so at once|smiled and did].
+Ever since, [every <weekday>|once a month|on the first night of <month>], {elder} puts out the lamps and lights <a colour> candle.
+""",
+    ),
+    Plot(
+        "the-too-big-jumper",
+        {"hero": children, "elder": grown_ups, "colour": colours},
+        """
+<meet>
+
+{Elder} had knitted {a colour} jumper for {hero}, with <a look> <beast> on it, but it was big enough for <a size> <beast-b>.
+
+<One-day>, the children called it <a made> [tent|sack|parachute|curtain]. <sad-beat>
+
+On the way home, [rain|hail|snow] began to fall on <a cosy> [road|bridge|lane|square]. <Suddenly>, {hero} heard <a night-noise>.
+
+//
+
+<Outdoor-spot> sat <a look> [kitten|puppy|duckling|lamb|piglet|gosling], wet and <sad-so>. "<Comfort>," <hero-says>, and [tucked|lifted|pulled] it into the jumper <carefully>.
+
+[Farther on|Around the corner], <a trait>, <build> [girl|boy] stood shivering, and there was room for two.
+
+"<Wow>!" <elder-says>, when the {colour} jumper came home with [six|eight] legs. "[Now it fits|It fits at last|It is the right size]."
+
+<supper>
+
+[Now all|Soon all] the children wanted jumpers like that, and {elder} [knitted|knits] to this day with <colour-b> wool.
+{Hero} kept the {colour} jumper <indoor-spot>, for [cold|rainy|lonely] days and <look> [kittens|friends|strangers].
 """,
     ),
 )
