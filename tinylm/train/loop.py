@@ -48,7 +48,9 @@ from .numerics import numerics
 from .rundir import RunDir
 from .schedule import Plan, learning_rate, warmup_steps
 
-PROBE_SECONDS = 1.0    # of real steps, before a time budget is planned
+clock = time.perf_counter
+PROBE_SECONDS = 1.0    # of real steps before a time budget is planned, and at most
+PROBE_SHARE = 0.02     # of the budget
 SAVE_SECONDS = 300.0   # a checkpoint at least this often; saving changes no number
 
 _ALL_FINITE = "every tensor is finite, but their sum is not"
@@ -200,14 +202,14 @@ class Trainer:
         """
         if self.step:
             raise ValueError("measuring would change a run that has begun")
-        steps, began = [], time.perf_counter()
-        while len(steps) < 2 or time.perf_counter() - began < seconds:
-            start = time.perf_counter()
+        steps, began = [], clock()
+        while len(steps) < 2 or clock() - began < seconds:
+            start = clock()
             self._optimize(len(steps) + 1, self.recipe.lr / 100)
-            steps.append(time.perf_counter() - start)
-        start = time.perf_counter()
+            steps.append(clock() - start)
+        start = clock()
         measured = self._evaluate(self._validation[:2]).tokens
-        evaluation = (time.perf_counter() - start) * (self.validation_tokens / measured)
+        evaluation = (clock() - start) * (self.validation_tokens / measured)
         for buffer in (self.params, self.first, self.second):
             buffer.flat.fill(0)
         self.params.initialise(self.seed)
@@ -231,7 +233,7 @@ class Trainer:
     @property
     def seconds(self) -> float:
         """Time this run has taken, earlier sessions included."""
-        return self._before + (time.perf_counter() - self._began if self._began is not None else 0.0)
+        return self._before + (clock() - self._began if self._began is not None else 0.0)
 
     # -- the run ------------------------------------------------------------------------------------
 
@@ -242,11 +244,12 @@ class Trainer:
             self.run.forget_after(self.step)
         self.run.add_environment(self._facts())
         self.prepare()
-        self._began = time.perf_counter()
+        self._began = clock()
         self._saved_at = self.seconds
         if self.plan is None:
-            timed = self.recipe.time_budget is not None or self.recipe.warmup.unit == "s"
-            speed = self.measure(PROBE_SECONDS) if timed else None
+            budget, timed = self.recipe.time_budget, self.recipe.warmup.unit == "s"
+            probe = min(PROBE_SECONDS, PROBE_SHARE * (budget or math.inf))
+            speed = self.measure(probe) if budget or timed else None
             self.plan = Plan.of(self.steps_for(speed), warmup_steps(
                 self.recipe, self.tokens_per_step, speed and speed.step))
             yield Planned(*self._here(), self.plan.end, speed and speed.step)
@@ -274,10 +277,10 @@ class Trainer:
         yield Interrupted(*self._here(), speed, self.train, self.val, self.resume_command)
 
     def _take_step(self) -> Stepped:
-        start = time.perf_counter()
+        start = clock()
         lr = learning_rate(self.recipe, self.plan, self.step + 1)
         sums, norm = self._optimize(self.step + 1, lr)
-        spent = time.perf_counter() - start
+        spent = clock() - start
         self.step += 1
         self.tokens += sums.tokens
         self._since, self._since_seconds = self._since.plus(sums), self._since_seconds + spent
@@ -300,9 +303,9 @@ class Trainer:
             best = evaluated.best
             yield evaluated
         if self.sample is not None and recipe.sample_every and (step % recipe.sample_every == 0 or last):
-            start = time.perf_counter()
+            start = clock()
             text = self.sample(step)
-            self._costs["sample"] = time.perf_counter() - start
+            self._costs["sample"] = clock() - start
             yield Sampled(*self._here(), text, self.run.write_sample(step, text))
         again = recipe.time_budget is not None and step > 0 and self.plan.due(step)
         if again:
@@ -320,9 +323,9 @@ class Trainer:
         return event
 
     def _validate(self) -> Evaluated:
-        start = time.perf_counter()
+        start = clock()
         self.val = self._loss(self._evaluate(self._validation))
-        self._costs["evaluation"] = time.perf_counter() - start
+        self._costs["evaluation"] = clock() - start
         floor, line = self.data.floor, self._line("val", self.val)
         best = self.step > 0 and (self.best is None or self.val < self.best[1])
         above = error = None
@@ -481,7 +484,7 @@ class Trainer:
             backend=self.config.setup.backend)
 
     def _save(self, best: bool = False) -> Saved:
-        start = time.perf_counter()
+        start = clock()
         if not math.isfinite(float(self.f.global_norm(self.params.flat))):
             raise Diverged(f"step {self.step:,}: {self._first_bad_layer(*self.data.batch(self.step, 0), None)}")
         self.run.sync_metrics()
@@ -492,7 +495,7 @@ class Trainer:
         if self._saved_step is None:
             self.run.publish()
         self._saved_step, self._saved_at = self.step, self.seconds
-        self._costs["saving"] = time.perf_counter() - start
+        self._costs["saving"] = clock() - start
         return Saved(*self._here(), path, best)
 
     def _state(self) -> dict:
