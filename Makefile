@@ -1,0 +1,50 @@
+# tinylm: `make` lists what there is.  Everything runs in .venv, which make creates when it is needed.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test gradient audit bench lint doctor clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Create .venv and install tinylm in it
+
+$(READY): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: tinylm needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+demo: $(READY) ## Train a character GPT for a minute, read three samples, open a report
+	$(BIN)/tinylm train --preset gpt-tiny --data stories
+	@echo
+	$(BIN)/tinylm generate latest --samples 3 --max-tokens 700
+	@echo
+	@echo "The report with every curve: $$($(BIN)/tinylm runs show latest --json | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["report"])')"
+
+test: $(READY) ## Run all tests
+	$(BIN)/python -m pytest
+
+gradient: $(READY) ## Check the gradient of every operation (hypothesis)
+	$(BIN)/python -m pytest -m gradient
+
+audit: $(READY) ## Check gradients, causality, kernels, streaming and units of every preset
+	$(BIN)/tinylm audit
+
+bench: $(READY) ## Measure training speed, and this machine's peak
+	$(BIN)/tinylm bench train
+
+lint: $(READY) ## Check style
+	$(BIN)/ruff check .
+
+doctor: $(READY) ## What this machine has and how it is used
+	$(BIN)/tinylm doctor
+
+clean: ## Remove .venv and build leftovers; runs/ stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
