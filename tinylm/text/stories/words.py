@@ -172,8 +172,8 @@ PHRASES = {
         zany|sweet|sunny|silly|sly|smart|sincere|dutiful|fearless|graceful|happy|humble|jaunty|kindly|likeable|loving|musical|plucky|practical|prudent|quirky|resolute|shrewd|spirited|steady|tactful
         tender|tireless|trusty|zealous|charming|cordial|earnest|easygoing|fussy|gallant|grumpy|hardy|keen|moody|peppy|perky|posh|rowdy|stern|wistful""",
     "build": """tall|small|sturdy|skinny|freckled|bright-eyed|dark-haired|long-legged|barefoot|red-haired|sunburnt|soft-spoken|sharp-eyed|left-handed|gap-toothed|snub-nosed|dimpled|fair-haired|strong|wiry
-        little|sleepy-eyed|smiling|whistling|big|broad|brown-eyed|chubby|elegant|fast|flushed|gangly|graceful|green-eyed|grey-eyed|lean|limber|lanky|long-nosed|loud|muddy|nimble|old|pale|petite
-        plump|round|rosy|ruddy|slender|slim|sleepy|squinting|straight|stout|swift|tanned|thin|young|yawning|agile|blond|bony|handsome|lively|muscular|pretty|scruffy|shaggy|singing|tousled|well-fed
+        little|sleepy-eyed|smiling|whistling|broad|brown-eyed|chubby|elegant|fast|flushed|gangly|graceful|green-eyed|grey-eyed|lean|limber|lanky|long-nosed|loud|muddy|nimble|pale|petite
+        plump|round|rosy|ruddy|slender|slim|sleepy|squinting|stout|swift|tanned|thin|young|yawning|agile|blond|bony|handsome|lively|muscular|pretty|scruffy|shaggy|singing|tousled|well-fed
         hungry""",
     "glad": """happy@2|glad|cheerful|delighted|pleased|joyful|merry|thrilled|overjoyed|light-hearted|contented|jolly|warm inside|full of sunshine|proud|lucky|grateful|like singing|like dancing|tickled pink
         ten feet tall|relieved|excited|peaceful|wide awake|brand new|cosy to the toes|like a king|wonderful|blissful|splendid|terrific|great|dreamy|giddy|hopeful|elated|ecstatic|amused|cheery|chirpy
@@ -221,7 +221,7 @@ PHRASES = {
         with both hands|inch by inch|little by little|briskly|cheerfully|diligently|doggedly|hopefully|lovingly|nimbly|skilfully|firmly|fondly|hastily|deftly|gladly|keenly|lightly|merrily|promptly
         smoothly|softly|solemnly|stubbornly|swiftly|tenderly|tirelessly|warily|with a song|with great joy|with one hand|bit by bit|step by step|in silence|in no hurry|sensibly
         politely|shyly|happily|thoughtfully""",
-    "hard": "hard|deeply|long and hard|for a minute|for a long while|very carefully|with closed eyes|about it|about everything|twice|in silence|harder than ever",
+    "hard": "hard|deeply|long and hard|for a minute|for a long while|very carefully|about it|about everything|twice|in silence|harder than ever",
     # Speech. "said-plain" goes with an adverb, "said" stands alone.
     "said-plain": "said@4|replied|answered|explained|remarked|declared|murmured|insisted|stated|called",
     "said": "said@3|whispered|called|cried|replied|answered|murmured|laughed|announced|declared|explained|chuckled|shouted|promised|cheered|exclaimed|beamed|mumbled",
@@ -270,8 +270,8 @@ PHRASES = {
     "tree": """oak|willow|birch|chestnut|maple|pine|elm|beech|apple|cherry|pear|walnut|plum|lime|poplar|hazel|cedar|alder|rowan|spruce|larch|sycamore|hawthorn|fig|acacia|ash|aspen|almond|cypress|elder|fir
         juniper|laurel|linden|medlar|mulberry|olive|palm|peach|quince|yew|holly|hornbeam|hemlock|lemon|magnolia|redwood|mango""",
     "fruit": """apple|pear|plum|cherry|peach|strawberry|raspberry|blueberry|apricot|rhubarb|lemon|orange|blackberry|gooseberry|fig|mango|banana|coconut|cranberry|currant|date|elderberry|grape|melon
-        nectarine|pineapple|quince|raisin|almond|caramel|chestnut|clementine|cocoa|damson|ginger|grapefruit|guava|hazelnut|honey|kiwi|kumquat|lime|loganberry|lychee|mandarin|medlar|mulberry|olive
-        papaya|passion|pecan|persimmon|pistachio|pomelo|prune|sloe|tangerine|toffee|vanilla|walnut""",
+        nectarine|pineapple|quince|raisin|almond|chestnut|clementine|damson|grapefruit|guava|hazelnut|kiwi|kumquat|lime|loganberry|lychee|mandarin|medlar|mulberry|olive
+        papaya|pecan|persimmon|pistachio|pomelo|prune|sloe|tangerine|walnut""",
     "vegetable": """carrot|potato|pumpkin|tomato|pea|leek|onion|mushroom|cabbage|bean|parsnip|lentil|spinach|celery|turnip|corn|artichoke|asparagus|beetroot|broccoli|cucumber|fennel|garlic|nettle|pepper|radish
         swede|aubergine|chard|chicory|chickpea|chive|cress|dill|endive|kale|kohlrabi|lettuce|marrow|okra|parsley|pickle|rocket|sage|salsify|shallot|sorrel|soybean|sprout|squash|truffle|yam|zucchini
         acorn|barley|basil|ginger|oat|rice""",
@@ -344,7 +344,7 @@ PHRASES = {
         {hero} felt <glad>, and {hero.he} <joy>.
         "<Wow>!" [cried|shouted|laughed|cheered] {hero}, and {hero.he} <joy>.""",
     "sad-beat": """{hero} felt <sad>, and <gloom>.
-        "<Oh-no>!" [said|cried|whispered|sighed|groaned|gasped|sobbed] {hero}, and <gloom>.
+        "<Oh-no>!" [said|cried|whispered|muttered|groaned|gasped|sobbed] {hero}, and <gloom>.
         {hero} had never [felt|been] so <sad-so>, and <gloom>.""",
     "think-beat": """{hero} <pondered> and thought <hard>.
         {hero} <pondered> until {hero.he} had [a plan|an idea|<a tale> plan|<a trait> idea].""",

@@ -135,9 +135,9 @@ In the school play, {hero} was {a role} with {a colour} [cloak|hat|beard|crown] 
 
 //
 
-{Friend} was the back of <a look> [horse|donkey|cow|camel]. "<Comfort>," whispered the [horse|beast|animal] <softly>. "[Think of|Imagine] <a tasty> <fruit> <bake>."
+{Friend} was the back of <a look> [horse|donkey|cow|camel]. "<Comfort>," whispered the [beast|animal] <softly>. "[Think of|Imagine] <a tasty> <fruit> <bake>."
 
-"[I forgot|I have forgotten] my line," {hero.he} <said>, "but {a role} with <a made> <odd> and <a trait> [horse|friend] needs [no line|none]."
+"[I forgot|I have forgotten] my line," {hero.he} <said>, "but {a role} with <a made> <odd> and <a trait> friend needs [no line|none]."
 
 The crowd [laughed|cheered|roared], and <a look> baby [clapped|threw <a made> hat]. <glad-beat>
 
@@ -155,7 +155,7 @@ Then {hero} and {friend} danced <carefully>, until the <look> [tail|head|nose] f
 
 <One-snow>, {hero} and <a trait>, <build> {friend.child} [called|named] {friend} built <a size> snowman with <a made> hat, <a made> [broom|spade|umbrella|cane] and {a colour} scarf.
 
-For the nose they had <a tasty> <vegetable>, but [by noon|after lunch] it was [gone|missing|eaten].
+For the nose they had <a tasty> <vegetable-3>, but [by noon|after lunch] it was [gone|missing|eaten].
 
 "<Oh-no>! [Who did this|Who took it|Was it you]?" {friend} <said>, feeling <cross>.
 
@@ -239,7 +239,7 @@ They [bought|carried home] <a made> <odd-2> and one more {colour} hat, for {hero
 
 On the white wall [was|shone] <a size> {colour} [blot|splotch], like <a look> <beast>. <sad-beat>
 
-{Neighbour} came out, looking <cross>, with <a made> [broom|spoon|newspaper|slipper]. "[My wall|My poor wall|My clean wall]!" {neighbour.he} <said>.
+{Neighbour} came out, looking <cross>, with <a made> [broom|spoon|newspaper|slipper]. "[My wall|My poor wall|My clean wall]!" {neighbour.he} [cried|shouted|groaned|gasped|sobbed|growled].
 
 {Hero} scrubbed <carefully> [all day|until dusk|for hours], but the blot only [grew|spread] and [got|became] <look>.
 
@@ -351,7 +351,7 @@ On the shore stood <a look> [cow|goat|pony|donkey] and their <trait> [fathers|mo
 
 [At night|That evening], the {pet} looked at the <cosy> window, where <a look> <bird> sat in <a cosy> <tree> tree.
 
-"[You are not|It is not] ill," <hero-says>. "[You are|It is] lonely."
+"You are not ill," <hero-says>. "You are [lonely|alone|homesick]."
 
 {Hero.he} [pushed|carried] the cage to the window <carefully>, and the {pet} [began|started] to sing like <a made> [flute|bell|fiddle].
 

@@ -82,7 +82,7 @@ Above <a town> floated {hero}, <a trait> cloud, no bigger than <a made> [pillow|
 
 It was just enough. The {flower} [stood up|lifted its head], turned <colour> and [opened|bloomed], and <a size> <bug> [came|flew] to see it.
 
-"<Wow>!" <friend-says>. "[A big|One big] cloud would have [drowned|broken|washed away] it."
+"<Wow>!" <friend-says>. "[A big|One big] cloud would have [drowned|broken|flattened] it."
 
 <glad-beat-cloud>
 
@@ -181,19 +181,19 @@ In the well they found {a gift} of [light|silver|stardust], and <colour> water t
         "the-lonely-scarecrow",
         {"hero": creatures, "friend": creatures, "food": foods, "colour": colours},
         """
-In <a cosy> field [by|near|behind] the <waters> stood {hero}, <a trait> scarecrow with <a made> hat, {a colour} coat and a nose of <a size> <vegetable>.
+In <a cosy> field [by|near|behind] the <waters> stood {hero}, <a trait> scarecrow with <a made> hat, {a colour} coat and <a size> <vegetable-3> for a nose.
 
 {Hero.his} work was to scare the <birds>, and so [nobody|no one] came near. <sad-beat>
 
-<One-night>, <a look> crow [called|named] {friend} [fell|dropped] out of the <weather> sky, with a [hurt|sore|stiff] wing.
+<One-night>, <a look> crow [called|named] {friend} [fell|dropped] out of the <colour> sky, with a [hurt|sore|stiff] wing.
 
-"[Come under|Creep into] my coat," <hero-says>, who felt <afraid-of> of the farmer.
+"[Come under|Creep into] my coat," <hero-says>, though {hero.he} was <afraid-of> of the farmer.
 
 //
 
 {Friend} [stayed|slept] in the {colour} coat for [three|four|five|six] days, ate {food} and told of <a town>, of <a size> <beast-2> and of <scent>.
 
-<Suddenly>, the farmer came with <a made> [rake|bucket|scythe|lantern]. "[Is that|Do I see] a crow?" he <said>.
+<Suddenly>, the farmer came with <a made> [rake|bucket|scythe|lantern]. "[Is that|Do I see] a crow?" he [asked|growled|grunted|said|shouted|snapped].
 
 "[It is|That is] my heart," <hero-says>, and [under|beneath] the coat it beat <carefully-heart>.
 

@@ -253,7 +253,7 @@ They dug until <weekday>, past <a made> <odd>, past <a made> [bone|root|shoe|pla
 
 "[Mama|Are you Mama]?" [asked|peeped|chirped] the {bird}. "<Oh-no>," <hero-says>. "[I am only|I am just] {a kind}."
 
-{Hero} [wrapped|tucked] it into <a made> [scarf|sock|mitten|cap] and fed it <tasty> <fruit> and {kind.food}.
+{Hero} wrapped it in <a made> [scarf|sock|mitten|cap] and fed it <tasty> <fruit> and {kind.food}.
 
 The {bird} slept next to <a made> <odd> and <a made> <odd-2>.
 
@@ -292,7 +292,7 @@ They [carried|rolled|pulled] stones <carefully>, past <a look> <bird> and past <
 
 <A trait> [beaver|badger|toad|goose] brought <a made> [plank|pole|rope|beam], and <a trait-3> [mole|otter|swan|rat] brought <a made> hammer.
 
-[On|One] <weekday> in <month>, {hero} laid <a colour> stone, {friend} laid <a made> one, and they met in the middle.
+[On a|One] <weekday> in <month>, {hero} laid <a colour> stone, {friend} laid <a made> one, and they met in the middle.
 
 <glad-beat>
 
