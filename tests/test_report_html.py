@@ -184,7 +184,10 @@ def test_axes_of_the_figure_carry_their_units(finished):
     second = curves.loss(found).axes[0].child_axes[0]
     assert second.get_ylabel() == "loss, bits/byte"
     # One nat a token is 1.4427 bits a byte where a token is a byte.
-    low, high = curves.loss(found).axes[0].get_ylim()
+    figure = curves.loss(found)
+    figure.canvas.draw()
+    low, high = figure.axes[0].get_ylim()
+    assert figure.axes[0].child_axes[0].get_ylim() == pytest.approx((1.4427 * low, 1.4427 * high), rel=1e-4)
     assert found.bits_per_byte_per_nat == pytest.approx(1.4427, abs=1e-4) and low < 0.6931 < high
     floor = next(line for line in curves.loss(found).axes[0].lines if line.get_linestyle() == "--"
                  or "floor" in str(line.get_label()))

@@ -133,6 +133,7 @@ def test_printable_text_cannot_steer_a_terminal(text):
 
 
 def test_printable_keeps_what_people_write():
+    assert words.printable("\x1b[31mred\r\n\tend\u202e") == "␛[31mred\n    end�"
     assert words.printable("Grüße, “ok” 🙂 日本\nzwei") == "Grüße, “ok” 🙂 日本\nzwei"
 
 

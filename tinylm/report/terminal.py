@@ -74,6 +74,8 @@ def chart(series: Sequence[Series], *, width: int, height: int, floor: float | N
     low, high = bounds
     right = max([right or 0.0, *(s.points()[0][-1] for s in series if s.points()[0])]) or 1.0
     figure = plotext.figure
+    # The size is what we are told, not at most that of the terminal plotext finds (in a pipe: 80 × 24).
+    plotext.terminal.limit(False, False)
     figure.clear()
     figure.plot_size(width, height)
     figure.theme("colorless")
