@@ -150,6 +150,11 @@ def _scribbles(inp):
     return out, cache
 
 
+def _in_place(dout, cache):
+    dout *= cache > 0  # where the residual stream and its branch share one gradient, this spoils the other
+    return (dout,)
+
+
 BROKEN = {
     "a column at a block's edge": broken(matmul=_last_column_of_a_block_lost),
     "the last row": broken(layernorm_backward=_last_row_lost),
@@ -159,6 +164,7 @@ BROKEN = {
     "attention sees a little of the end": broken(attention_forward=_no_mask),
     "norm of all but the last": broken(global_norm=lambda g: ops.global_norm(g[:-1])),
     "a changed input": broken(relu_forward=_scribbles),
+    "a changed upstream gradient": broken(relu_backward=_in_place),
     "float64 answers": broken(gelu_forward=lambda x: (ops.gelu_forward(x)[0].astype(np.float64), x)),
     "decay of all": broken(adamw_step=lambda *a, decayed=0, **k: ops.adamw_step(*a, decayed=len(a[0]), **k)),
 }

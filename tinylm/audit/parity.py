@@ -202,10 +202,10 @@ def _forward_back(f, name, c, inputs, upstream, results):
     """Forward, backward, and backward into arrays that already hold something."""
     forward, backward = getattr(f, name + "_forward"), getattr(f, name + "_backward")
     out, cache = forward(*inputs)
-    found = {"out": out.copy()} | _some(**dict(zip(results, backward(upstream.copy(), cache))))
+    found = {"out": out.copy()} | _some(**dict(zip(results, backward(upstream, cache))))
     _, cache = forward(*inputs)
     into = tuple(None if c[k] is None else c[k].copy() for k in results[-2:])
-    again = backward(upstream.copy(), cache, add_to=into)
+    again = backward(upstream, cache, add_to=into)
     for k, given, returned in zip(results[-2:], into, again[-2:]):
         _expect(returned is given, f"{name}_backward with add_to should return that array as {k}")
     return found | _some(**{f"{k} added": v for k, v in zip(results[-2:], into)})
@@ -301,9 +301,9 @@ def _draw_elements(rng, B, T, C):
 
 def _run_elements(name):
     def run(f, c):
-        out, cache = getattr(f, name + "_forward")(c["inp"].copy())
+        out, cache = getattr(f, name + "_forward")(c["inp"])
         out = out.copy()  # a cache may be the output, and backward may use its memory
-        return {"out": out, "dinp": getattr(f, name + "_backward")(c["dout"].copy(), cache)[0]}
+        return {"out": out, "dinp": getattr(f, name + "_backward")(c["dout"], cache)[0]}
     return run
 
 
@@ -336,7 +336,7 @@ def _draw_dropout(rng, B, T, C, rate):
 
 def _run_dropout(f, c):
     out, cache = f.dropout_forward(c["inp"], c["rate"], c["key"])
-    dinp = f.dropout_backward(c["dout"].copy(), cache)[0]
+    dinp = f.dropout_backward(c["dout"], cache)[0]
     _same_mask(c, "dropout out", out)
     _same_mask(c, "dropout dinp", dinp)
     return {"out": out, "dinp": dinp}
@@ -353,9 +353,9 @@ def _bound_dropout(c, want):
 
 def _run_residual(f, c):
     out, cache = f.residual_forward(c["inp"], c["branch"], c["rate"], c["key"])
-    dinp, dbranch = f.residual_backward(c["dout"].copy(), cache)
+    dinp, dbranch = f.residual_backward(c["dout"], cache)
     plain, cache = f.residual_forward(c["inp"], c["branch"])
-    dplain, dbranch_plain = f.residual_backward(c["dout"].copy(), cache)
+    dplain, dbranch_plain = f.residual_backward(c["dout"], cache)
     _same_mask(c, "residual dbranch", dbranch)
     return {"out": out, "dinp": dinp, "dbranch": dbranch, "out plain": plain, "dinp plain": dplain,
             "dbranch plain": dbranch_plain}
@@ -400,7 +400,7 @@ def _draw_attention(rng, B, T, H, D, rate):
 
 def _run_attention(f, c):
     out, cache = f.attention_forward(c["inp"], c["heads"], c["rate"], c["key"])
-    return {"out": out.copy(), "dinp": f.attention_backward(c["dout"].copy(), cache)[0]}
+    return {"out": out.copy(), "dinp": f.attention_backward(c["dout"], cache)[0]}
 
 
 def _softmax_error(off_score, score, prob):
@@ -484,7 +484,7 @@ def _draw_cross_entropy(rng, N, V):
 
 def _run_cross_entropy(f, c):
     out, cache = f.cross_entropy_forward(c["logits"], c["targets"])
-    return {"out": out.copy(), "dlogits": f.cross_entropy_backward(c["dout"].copy(), cache)[0]}
+    return {"out": out.copy(), "dlogits": f.cross_entropy_backward(c["dout"], cache)[0]}
 
 
 def _loss_errors(logits, off_logits, targets):

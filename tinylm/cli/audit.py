@@ -17,6 +17,14 @@ def _fix_pool() -> None:
         os.environ["NUMBA_NUM_THREADS"] = str(max(POOL, int(os.environ.get("NUMBA_NUM_THREADS", 1))))
 
 
+def _at_most(count):
+    """The thread count asked for, in a pool that is larger for the comparison of thread counts."""
+    import numba
+
+    from ..threads import cpu_threads
+    return cpu_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+
+
 @click.command(context_settings=SETTINGS, epilog="Example: tinylm audit gpt-run1")
 @output_options
 @threads_option
@@ -41,11 +49,12 @@ def audit(name, only, as_list, seed, as_json, quiet, cpu_threads):
             raise UsageError(f"no group of checks is called {group!r}" + nearest(group, suite.GROUPS))
     if as_list:
         return _list(suite.GROUPS, as_json)
-    found = []
-    for check in _run(name, only or tuple(suite.GROUPS), seed, lambda text: note(text, quiet or as_json)):
-        found.append(check)
-        if not as_json:
-            _print(check)
+    found, say = [], lambda text: note(text, quiet or as_json)
+    with _at_most(cpu_threads):
+        for check in _run(name, only or tuple(suite.GROUPS), seed, say):
+            found.append(check)
+            if not as_json:
+                _print(check)
     ok, _ = suite.summary(found)
     failed = [c for c in found if not c.ok]
     if as_json:
@@ -108,6 +117,6 @@ def _print(check):
     """One row: the verdict, how much of the tolerance was used, and what was compared."""
     out = console()
     verdict = "[green]ok[/]    " if check.ok else "[red]failed[/]"
-    used = "to the bit" if check.worst == 0 else f"{check.worst:>10.2g}"
-    out.print(f"{check.name:<40} {verdict} {used:>10}  ", end="")
+    used = "exact" if check.worst == 0 else f"{check.worst:.2g}"
+    out.print(f"{check.name:<40} {verdict} {used:>8}  ", end="")
     out.print(check.detail, markup=False)

@@ -1,0 +1,188 @@
+"""Tape, parameters and passes; the layers' gradients are in test_audit.py."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinylm import ops
+from tinylm.layers import Block, Linear, Parameter, Parameters, Pass, Residual, Tape
+from tinylm.layers.parameters import ALIGNMENT
+from tinylm.models import build
+from tinylm.ops.random import dropout_key, dropout_mask
+
+DECLARATIONS = st.lists(st.tuples(st.lists(st.integers(1, 9), min_size=1, max_size=3), st.booleans(),
+                                  st.sampled_from([("normal", 0.5), ("constant", 2.0)]),
+                                  st.sampled_from(["float", "ternary"])), min_size=1, max_size=8).map(
+    lambda rows: [Parameter(f"p{i}", tuple(s), d, init, kind) for i, (s, d, init, kind) in enumerate(rows)])
+
+
+# ------------------------------------------------------------------------------------------ parameters
+@given(DECLARATIONS, st.sampled_from([np.float32, np.float64]))
+def test_parameters_are_views_that_do_not_overlap(declaration, dtype):
+    params = Parameters(declaration, dtype)
+    for i, (_, view) in enumerate(params.items()):
+        view[...] = i + 1
+    for i, (name, view) in enumerate(params.items()):
+        assert np.shares_memory(view, params.flat)
+        assert (view == i + 1).all(), name
+        assert view.shape == declaration[i].shape
+        assert view.dtype == dtype
+    used = sum(p.size for p in declaration)
+    assert (params.flat != 0).sum() == used == params.count()
+    assert params.count("float") + params.count("ternary") == used
+
+
+@given(DECLARATIONS)
+def test_every_tensor_starts_on_a_cache_line(declaration):
+    params = Parameters(declaration)
+    assert all(view.ctypes.data % 64 == 0 for _, view in params.items())
+    assert params.flat.size % ALIGNMENT == 0
+
+
+@given(DECLARATIONS)
+def test_one_index_separates_what_decays(declaration):
+    params = Parameters(declaration)
+    params.flat[:params.decayed] = -1
+    for p in declaration:
+        assert (params[p.name] == -1).all() == p.decayed
+        assert (params[p.name] == 0).all() != p.decayed
+
+
+@given(DECLARATIONS, st.integers(0, 99))
+def test_initial_values_depend_on_seed_and_name_alone(declaration, seed):
+    params, alone = Parameters(declaration), Parameters(declaration[-1:])
+    params.initialise(seed)
+    alone.initialise(seed)
+    name = declaration[-1].name
+    assert np.array_equal(params[name], alone[name])
+    like = params.like()
+    assert not like.flat.any()
+    assert like.decayed == params.decayed
+    assert not np.shares_memory(like.flat, params.flat)
+
+
+def test_initial_values_have_the_declared_spread():
+    wide = (200, 300), True, ("normal", 0.02)
+    params = Parameters([Parameter("w", *wide), Parameter("b", (7,), False, ("constant", 1.0)),
+                         Parameter("v", *wide)])
+    params.initialise(1)
+    assert abs(params["w"].std() / 0.02 - 1) < 0.02
+    assert abs(params["w"].mean()) < 0.02 / 50
+    assert (params["b"] == 1).all()
+    assert abs(np.corrcoef(params["w"].ravel(), params["v"].ravel())[0, 1]) < 0.03
+
+
+def test_names_are_unique_and_initialisers_known():
+    with pytest.raises(ValueError, match="twice.*w"):
+        Parameters([Parameter("w", (1,), True, ("normal", 1.0))] * 2)
+    with pytest.raises(ValueError, match="w: unknown"):
+        Parameters([Parameter("w", (1,), True, ("uniform", 1.0))]).initialise(0)
+
+
+def test_membership_and_order():
+    params = Parameters([Parameter("bias", (2,), False, ("constant", 0.0)),
+                         Parameter("weight", (2,), True, ("constant", 0.0))])
+    assert "bias" in params
+    assert "other" not in params
+    assert [name for name, _ in params.items()] == ["bias", "weight"], "declared order, whatever the layout"
+
+
+# ------------------------------------------------------------------------------------------ tape and pass
+def test_a_tape_gives_back_last_in_first_out():
+    tape = Tape()
+    tape.push("a", 1)
+    tape.push("b", 2)
+    assert len(tape) == 2
+    assert tape.pop("b") == 2
+    assert tape.pop("a") == 1
+    assert len(tape) == 0
+
+
+def test_a_tape_notices_the_wrong_order():
+    tape = Tape()
+    tape.push("norm", 1)
+    tape.push("linear", 2)
+    with pytest.raises(RuntimeError, match="norm went back where linear is the last"):
+        tape.pop("norm")
+
+
+def test_an_empty_tape_gives_nothing():
+    with pytest.raises(IndexError):
+        Tape().pop("a")
+
+
+def test_without_a_tape_nothing_is_remembered():
+    layer = Linear("l", 3, 2)
+    params = Parameters(layer.parameters())
+    layer.forward(np.ones((1, 3), np.float32), Pass(ops, params))  # must not fail
+
+
+def test_observers_see_every_layer_inside_out():
+    model = build("gpt", {"vocab": 5, "context": 4, "channels": 6, "layers": 1, "heads": 2})
+    params = Parameters(model.parameters())
+    params.initialise(0)
+    seen = []
+    model.logits(np.zeros((1, 3), np.int32), Pass(ops, params, observe=lambda layer, inp, out: seen.append(
+        (layer.name, inp.shape, out.shape))))
+    names = [n for n, _, _ in seen]
+    assert set(names) == {layer.name for layer in model.walk()} - {"gpt"}
+    assert len(names) == len(set(names))
+    for outer in model.walk():
+        for inner in outer.children():
+            if outer is not model:
+                assert names.index(inner.name) < names.index(outer.name)
+    assert ("blocks.0.ffn.up", (1, 3, 6), (1, 3, 24)) in seen
+
+
+# ------------------------------------------------------------------------------------------ layers
+def test_gradients_are_added():
+    layer = Linear("l", 3, 2)
+    params = Parameters(layer.parameters(), np.float64)
+    params.initialise(0)
+    grads = params.like()
+    x, d = np.random.default_rng(0).standard_normal((2, 4, 3)), np.ones((4, 2))
+    for inp in x:
+        run = Pass(ops, params, grads, Tape())
+        layer.forward(inp, run)
+        layer.backward(d, run)
+    np.testing.assert_allclose(grads["l.weight"], d.T @ x.sum(0))
+    np.testing.assert_allclose(grads["l.bias"], 2 * d.sum(0))
+
+
+def test_a_layer_without_bias_declares_none():
+    assert [p.name for p in Linear("l", 3, 2, bias=False).parameters()] == ["l.weight"]
+
+
+def test_only_matrices_decay():
+    model = build("gpt", {"vocab": 5, "context": 4, "channels": 6, "layers": 1, "heads": 2})
+    for p in model.parameters():
+        assert p.decayed == (len(p.shape) > 1), p.name
+
+
+def test_each_residual_draws_its_own_mask():
+    key, x = dropout_key(0, 1), np.zeros((2, 3, 8))
+    for site in (1, 4):
+        layer = Residual("r", 0.5, site)
+        out = layer.forward(x, x + 1, Pass(ops, None, dropout=key))
+        assert np.array_equal(out, dropout_mask(x.shape, 0.5, key.at(site)))
+    assert np.array_equal(Residual("r", 0.5, 1).forward(x, x + 1, Pass(ops, None)), x + 1)
+
+
+def test_no_two_places_of_a_model_share_a_mask():
+    model = build("gpt", {"vocab": 5, "context": 4, "channels": 6, "layers": 3, "heads": 2, "dropout": 0.1})
+    sites = [layer.site for layer in model.walk() if hasattr(layer, "site")]
+    assert len(sites) == 9
+    assert len(set(sites)) == 9
+
+
+def test_multiplies_are_those_of_the_matrix_products():
+    model = build("gpt", {"vocab": 5, "context": 4, "channels": 6, "layers": 1, "heads": 2})
+    count = {layer.name: layer.multiplies(4) for layer in model.walk()}
+    assert count["blocks.0.attention.qkv"] == 6 * 18
+    assert count["blocks.0.ffn.up"] == count["blocks.0.ffn.down"] == 6 * 24
+    assert count["head"] == 6 * 5
+    # position t sees t + 1 positions: 1 + 2 + 3 + 4 of them for 4 tokens, C for each product
+    assert count["blocks.0.attention"] == 2 * 6 * (1 + 2 + 3 + 4) / 4
+    assert not any(isinstance(layer, Block) and layer.multiplies(4) for layer in model.walk())
