@@ -47,6 +47,14 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"no command {args[0]!r}" + nearest(args[0], COMMANDS), context)
         return super().resolve_command(context, args)
 
+    def invoke(self, context):
+        try:
+            return super().invoke(context)
+        except BrokenPipeError:  # the reader of our output left, as `head` does: not an error of ours
+            # Click would turn it into exit code 1 before `main` sees it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
     def format_commands(self, context, formatter):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
@@ -71,9 +79,6 @@ def main(args: list[str] | None = None) -> int:
         # Without standalone mode click returns the code a command exits with, or what it returned.
         code = cli.main(args, prog_name="tinylm", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except BrokenPipeError:  # the reader of our output left, as `head` does: not an error of ours
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if want_traceback:
             raise
