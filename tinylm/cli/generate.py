@@ -365,6 +365,7 @@ def evaluate(run: str, checkpoint: str | None, data: str | None, documents: str,
     """
     from ..errors import UsageError
     from ..text.batches import windows
+    from ..train.floor import FloorCheck
     from .loading import open_run, operations
 
     trained = open_run(run, checkpoint)
@@ -385,28 +386,29 @@ def evaluate(run: str, checkpoint: str | None, data: str | None, documents: str,
                    "floor": floor and {"bits_per_byte": floor.bits_per_byte,
                                        "standard_error": floor.standard_error},
                    "above_floor": floor and loss.bits_per_byte - floor.bits_per_byte})
-        return
-    _print_loss(loss, trained, dataset.name, split, context, floor)
+    else:
+        _print_loss(loss, trained, dataset.name, split, context, floor)
+    if floor is not None:
+        FloorCheck(floor.bits_per_byte, floor.standard_error,
+                   dataset.meta["splits"]["val"]["bytes"]).check(loss, trained.step)
 
 
 def _dataset(trained, data: str | None, documents: str, quiet: bool):
     """The text to measure on, in the tokens of the run."""
     from ..text import dataset, download
 
-    tokenizer = trained.tokenizer
+    tokenizer, source, size = trained.tokenizer, data, None
     if data is None:
         setup = trained.config().setup
-        source, documents, seed = setup.data, setup.documents, setup.seed
+        source, documents = setup.data, setup.documents
         size = None if setup.size is None else download.parse_size(setup.size)
-    else:
-        source, seed, size = data, 0, None
     with _status(f"preparing {source}", quiet):
         if data is None:
-            found = dataset.prepare(source, documents=documents, size=size, seed=seed)
+            found = dataset.prepare(source, documents=documents, size=size)
             if found.tokenizer.digest == tokenizer.digest:
                 return found
             note(f"{source} is not what it was when {trained.name} was trained: other characters", quiet)
-        return dataset.prepare(source, documents=documents, size=size, seed=seed, tokenizer=tokenizer)
+        return dataset.prepare(source, documents=documents, size=size, tokenizer=tokenizer)
 
 
 def _measure(trained, f, windows, total: int, quiet: bool):

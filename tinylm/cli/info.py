@@ -29,12 +29,14 @@ def _model_options(command):
 class _Subject:
     """What is described: a model, where it comes from, and how it is (to be) trained.
 
+    params       trained weights, or None for a preset
     vocab_from   where the vocabulary size comes from
     """
 
     name: str
     title: str
     model: Any
+    params: Any
     batch_size: int
     vocab_from: str
 
@@ -42,22 +44,31 @@ class _Subject:
 def _subject(name: str, vocab: int | None) -> _Subject:
     """The preset or run of this name.   Raises UsageError where there is neither."""
     from .. import config, models
-    from ..errors import UsageError, nearest
+    from ..errors import UsageError
+    from . import loading
 
-    if name in config.preset_names():
-        preset = config.load_preset(name)
-        shape = dict(preset["model"])
-        family, given = shape.pop("family"), shape.pop("vocab", None)
+    if name not in config.preset_names():
+        if not loading.is_run(name):
+            raise loading.unknown(name)
         if vocab is not None:
-            size, source = vocab, "--vocab"
-        elif given is not None:
-            size, source = given, "the preset"
-        else:
-            size, source = _vocabulary_of(preset.get("data"))
-        batch_size = preset.get("train", {}).get("batch_size", config.Recipe.batch_size)
-        return _Subject(name, preset.get("title", ""), models.build(family, {**shape, "vocab": size}),
-                        batch_size, source)
-    raise UsageError(f"no preset or run is called {name!r}" + nearest(name, config.preset_names()))
+            raise UsageError(f"--vocab {vocab}: {name} is a run, its vocabulary is fixed")
+        run = loading.open_run(name)
+        options = run.config()
+        title = f"{options.preset} on {options.setup.data}, {run.which or 'this'} checkpoint, step {run.step:,}"
+        return _Subject(run.name, title, run.model, run.params, options.recipe.batch_size,
+                        f"the run's tokenizer {run.tokenizer.name}")
+    preset = config.load_preset(name)
+    shape = dict(preset["model"])
+    family, given = shape.pop("family"), shape.pop("vocab", None)
+    if vocab is not None:
+        size, source = vocab, "--vocab"
+    elif given is not None:
+        size, source = given, "the preset"
+    else:
+        size, source = _vocabulary_of(preset.get("data"))
+    batch_size = preset.get("train", {}).get("batch_size", config.Recipe.batch_size)
+    return _Subject(name, preset.get("title", ""), models.build(family, {**shape, "vocab": size}), None,
+                    batch_size, source)
 
 
 def _vocabulary_of(corpus: str | None) -> tuple[int, str]:
@@ -71,10 +82,13 @@ def _vocabulary_of(corpus: str | None) -> tuple[int, str]:
     return ASSUMED_VOCAB, "assumed, as tiny Shakespeare has; --vocab N sets another"
 
 
-def _operations(backend: str):
-    import importlib
-
-    return importlib.import_module("tinylm.kernels" if backend == "numba" else "tinylm.ops")
+def _measured(quiet: bool, go, *args):
+    """go(*args), which runs a model; a person at a terminal sees why it takes a moment."""
+    screen = console(stderr=True)
+    if not screen.is_terminal or quiet:
+        return go(*args)
+    with screen.status("running a pass (kernels are compiled the first time)"):
+        return go(*args)
 
 
 # -- info -------------------------------------------------------------------------------------------
@@ -91,6 +105,7 @@ def info(name: str, vocab: int | None, batch_size: int | None, backend: str, as_
     attention at the average position of a full context.
     """
     from ..models import describe
+    from .loading import operations
 
     subject = _subject(name, vocab)
     model, batch_size = subject.model, batch_size or subject.batch_size
@@ -102,7 +117,7 @@ def info(name: str, vocab: int | None, batch_size: int | None, backend: str, as_
         "components": [dataclasses.asdict(c) for c in describe.components(model, context)],
         "flops_per_token": describe.flops(model, context),
         "multiplies_per_token": describe.multiplies(model, context),
-        "bytes": describe.memory(model, _operations(backend), batch_size, context),
+        "bytes": _measured(quiet, describe.memory, model, operations(backend), batch_size, context),
         "batch_size": batch_size, "context": context, "backend": backend}
     if as_json:
         emit_json(answer)
@@ -178,22 +193,24 @@ def trace(name: str, vocab: int | None, batch_size: int, context: int | None, ev
     from ..errors import UsageError
     from ..layers import Parameters
     from ..models import describe
+    from .loading import operations
 
     subject = _subject(name, vocab)
-    model = subject.model
+    model, params = subject.model, subject.params
     if (context or 1) > model.config.context:
         raise UsageError(f"--context {context}: {name} has positions for {model.config.context}")
     context = context or model.config.context
-    params = Parameters(model.parameters())
-    params.initialise(0)
-    layers = describe.trace(model, params, _operations(backend), batch_size, context)
+    if params is None:
+        params = Parameters(model.parameters())
+        params.initialise(0)
+    layers = _measured(quiet, describe.trace, model, params, operations(backend), batch_size, context)
     if as_json:
-        emit_json({"name": name, "batch_size": batch_size, "context": context, "backend": backend,
+        emit_json({"name": subject.name, "batch_size": batch_size, "context": context, "backend": backend,
                    "axes": {"B": batch_size, "T": context, **describe.axis_sizes(model)},
                    "layers": [dataclasses.asdict(layer) for layer in layers]})
         return
     sizes = {"B": batch_size, "T": context, **describe.axis_sizes(model)}
-    console().print(f"[bold]{name}[/]: " + " · ".join(f"{k} {v:,}" for k, v in sizes.items() if k != "3C"))
+    console().print(f"[bold]{subject.name}[/]: " + " · ".join(f"{k} {v:,}" for k, v in sizes.items() if k != "3C"))
     _print_tree(layers if every else _without_repeats(layers))
     note(f"time: one pass, {backend}, layers inside included; V: {subject.vocab_from}", quiet)
 
