@@ -140,7 +140,7 @@ def _training_data(dataset, options: config.Config, model):
     from ..train.loop import TrainingData
     recipe, tok, context = options.recipe, dataset.tokenizer, model.config.context
     draw = functools.partial(_draw, batch, dataset.train, options.setup.seed, recipe.batch_size, context)
-    draw(1, 0)
+    batch(dataset.train, 0, 0, 1, context)  # says so where the text is too short
     rows = max(1, min(recipe.batch_size, 32))
     floor = dataset.floor and FloorCheck(dataset.floor.bits_per_byte, dataset.floor.standard_error,
                                          dataset.meta["splits"]["val"]["bytes"])

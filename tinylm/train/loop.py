@@ -131,7 +131,7 @@ class Trainer:
         self.params = Parameters(model.parameters(), dtype)
         self.grads, self.first, self.second = (self.params.like() for _ in range(3))
         self.decayed = self.params.flat.size if self.recipe.decay_all else self.params.decayed
-        self._dlosses = np.full(self.rows, 1 / self.rows, dtype)
+        self._dlosses: np.ndarray | None = None
         self._validation = [(inputs, targets, self._sizes(targets)) for inputs, targets in data.validation]
         self._stop = False
 
@@ -189,6 +189,7 @@ class Trainer:
             raise UsageError(f"this training needs about {total / 2**30:,.1f} GiB, the machine has "
                              f"{have / 2**30:,.1f}: a smaller --batch-size or --context needs less "
                              "(--accumulate makes up for it)")
+        self._dlosses = np.full(self.rows, 1 / self.rows, self.params.flat.dtype)
         inputs, targets = (part[:1] for part in self.data.batch(1, 0))
         self._backward(inputs, targets, self._dlosses[:self.context], 1, 0)
         scratch = np.zeros((4, 16), self.params.flat.dtype)

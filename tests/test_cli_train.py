@@ -1,0 +1,216 @@
+"""`tinylm train` on the command line: what it says, writes, and answers to bad input."""
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tomllib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tinylm.cli.main import main
+from tinylm.train import checkpoint, rundir
+
+TINY = ["--config", "tiny.toml", "--backend", "numpy", "--data", "text.txt"]
+TABLES = """[model]
+channels = 16
+layers = 1
+heads = 2
+context = 16
+[train]
+steps = 12
+batch_size = 4
+eval_every = 6
+eval_tokens = 100
+sample_every = 0
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder to work in, with a text and a small configuration."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TINYLM_CACHE_DIR", str(tmp_path / "cache"))
+    for name in ("NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # the command sets them; put back what was
+        monkeypatch.setenv(name, os.environ.get(name, "1"))
+    rng = np.random.default_rng(0)
+    (tmp_path / "text.txt").write_text("".join(rng.choice(list("abcde fgh\n"), 4000)))
+    (tmp_path / "tiny.toml").write_text(TABLES)
+    yield tmp_path
+    if "numba" in sys.modules:
+        import numba
+        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+
+
+@pytest.fixture
+def say(capsys):
+    """Run a command: (exit code, stdout, stderr)."""
+    def go(*arguments):
+        code = main(["train", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return code, out, err
+    return go
+
+
+def refused(said, code, *words):
+    """One line on stderr, without a traceback."""
+    found, out, err = said
+    assert found == code, err
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and out == "" and "Traceback" not in err and "defect" not in err
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def test_a_run_from_beginning_to_end(place, say):
+    code, out, err = say(*TINY, "--json", "--out", "run", "--sample-every", 6, "--lr", "0.01")
+    answer = json.loads(out)
+    assert code == 0 and answer["steps"] == 12 and answer["tokens"] == 12 * 4 * 16
+    assert answer["run"] == str(place / "run") and answer["floor"] is None
+    for split in ("train", "val"):
+        assert answer[split]["bits_per_byte"] == pytest.approx(answer[split]["nats_per_token"] / np.log(2))
+    assert answer["tokens_per_second"] > 0 and answer["seconds"] > 0
+    lines = rundir.metrics(place / "run")
+    assert [line["step"] for line in lines if line["split"] == "val"] == [0, 6, 12]
+    keys = {"step", "tokens", "seconds", "split", "nats_per_token", "bits_per_byte"}
+    assert all(keys <= set(line) for line in lines)
+    assert {"lr", "grad_norm", "tokens_per_second"} <= set(next(line for line in lines if line["split"] == "train"))
+    assert len(list((place / "run" / "samples").iterdir())) == 3
+    assert (place / "run" / "report.html").stat().st_size > 1000
+    kept = tomllib.loads((place / "run" / "config.toml").read_text())
+    assert kept["train"]["lr"] == 0.01 and kept["origin"]["lr"] == "flag --lr"
+    assert kept["model"]["vocab"] == 10 and kept["origin"]["model.vocab"].startswith("data ")
+    assert kept["origin"]["model.channels"] == "file tiny.toml"
+
+    refused(say("--resume", "run"), 2, "finished, at step 12", "--steps")
+    refused(say("--resume", "run", "--steps", 14, "--lr", "0.5"), 2, "--lr 0.5: this run has 0.01")
+    refused(say("--resume", "run", "--time-budget", "5m"), 2, "--time-budget makes no sense")
+    refused(say("--resume", "run", "--preset", "gpt-tiny"), 2, "--preset makes no sense with --resume")
+    refused(say("--resume", "run", "--steps", 12), 2, "finished")
+    refused(say(*TINY, "--out", "run"), 2, "holds a run already")
+    code, out, err = say("--resume", "run", "--steps", 14, "--lr", "1e-2", "--json", "--quiet")
+    assert code == 0 and json.loads(out)["steps"] == 14 and err == ""
+    kept = tomllib.loads((place / "run" / "config.toml").read_text())
+    assert kept["train"]["steps"] == 14 and "step 12" in kept["origin"]["steps"]
+
+    (place / "text.txt").write_text("another text entirely " * 100)
+    refused(say("--resume", "run", "--steps", 20), 4, "was trained on text", "not on text as it is now")
+    (place / "text.txt").unlink()
+    refused(say("--resume", "run", "--steps", 20), 4)
+    broken = place / "run" / "checkpoints" / "last" / "optimizer.safetensors"
+    broken.write_bytes(broken.read_bytes()[:-5])
+    refused(say("--resume", "run", "--steps", 20), 4, "optimizer.safetensors", "not a whole safetensors file")
+
+
+def test_a_dry_run_says_and_writes_nothing(place, say, monkeypatch):
+    monkeypatch.setattr("tinylm.cli.train.DRY_SECONDS", 0.01)
+    code, out, err = say(*TINY, "--dry-run", "--json", "--tokens", 1000)
+    answer = json.loads(out)
+    assert code == 0 and answer["steps"] == 16 and answer["tokens"] == 16 * 64
+    assert answer["epochs"] == pytest.approx(1024 / 3600) and answer["vocab"] == 10
+    assert answer["chinchilla"] == pytest.approx(1024 / (20 * answer["parameters"]))
+    assert answer["bytes"]["weights"] == 4 * answer["parameters"] and answer["seconds"] > 0
+    code, out, err = say(*TINY, "--dry-run", "--time-budget", "10s")
+    assert code == 0 and "Chinchilla" in out and f"{answer['parameters']:,} parameters" in out
+    assert sorted(p.name for p in place.iterdir()) == ["cache", "text.txt", "tiny.toml"]
+
+
+def test_a_vocabulary_the_preset_states_gives_way_to_the_data(place, say, monkeypatch):
+    monkeypatch.setattr("tinylm.cli.train.DRY_SECONDS", 0.01)
+    code, out, err = say(*TINY, "--preset", "gpt-run1", "--dry-run", "--json")
+    assert json.loads(out)["vocab"] == 10 and "says vocab = 28; text has 10 symbols" in err
+    assert say(*TINY, "--preset", "gpt-run1", "--dry-run", "--json", "--quiet")[2] == ""
+
+
+def test_a_run_that_diverges_keeps_its_report_and_exits_with_5(place, say, monkeypatch):
+    from tinylm.train import loop
+    real = loop.Trainer._backward
+
+    def spoil(self, *arguments):
+        found = real(self, *arguments)
+        return float("nan") if self.step == 7 and len(arguments[2]) == self.rows else found
+    monkeypatch.setattr(loop.Trainer, "_backward", spoil)
+    refused(say(*TINY, "--quiet", "--out", "run"), 5, "step 8", "not finite", "checkpoint of step 6 is good")
+    assert rundir.status(place / "run") == "diverged" and (place / "run" / "report.html").is_file()
+    assert (place / "run" / "batch-8.safetensors").is_file()
+    assert checkpoint.read(place / "run" / "checkpoints" / "last").step == 6
+
+
+@pytest.mark.parametrize("arguments, code, words", [
+    (["--preset", "gpt-tny"], 2, ["did you mean 'gpt-tiny'"]),
+    (["--data", "storys"], 2, ["did you mean 'stories'"]),
+    (["--data", "."], 4, []), (["--data", "empty.txt"], 4, ["empty"]), (["--data", "binary.bin"], 4, ["binary"]),
+    (["--data", "short.txt"], 4, ["context"]),
+    (["--context", "5000"], 4, ["too few for a context of 5000"]),
+    (["--batch-size", "-2"], 2, ["--batch-size -2"]), (["--lr", "1e99"], 2, ["--lr 1e99"]),
+    (["--steps", "0"], 2, ["--steps 0"]), (["--steps", "5", "--tokens", "5"], 2, ["only one"]),
+    (["--cpu-threads", "0"], 2, ["--cpu-threads 0"]), (["--cpu-threads", "-3"], 2, ["--cpu-threads -3"]),
+    (["--precision", "bfloat16"], 2, ["bfloat16 is not built yet"]), (["--precision", "int3"], 2, ["--precision int3"]),
+    (["--resume", "nowhere"], 2, ["--config makes no sense with --resume"]),
+    (["--config", "none.toml"], 2, ["none.toml"]), (["--out", "text.txt"], 2, ["file of that name"]),
+    (["--batch-size", "900000", "--context", "64"], 2, ["needs about", "--batch-size"]),
+    (["--colour", "red"], 2, ["--colour"]), (["--size", "12MB"], 2, [])])
+def test_bad_input(place, say, arguments, code, words):
+    (place / "empty.txt").write_text("")
+    (place / "short.txt").write_text("abc")
+    (place / "binary.bin").write_bytes(bytes(range(256)) * 20)
+    (place / "cache").mkdir()
+    refused(say(*TINY, *arguments), code, *words)
+    assert not (place / "runs").exists() or not any((place / "runs").iterdir())
+
+
+@pytest.mark.parametrize("name, words", [("nowhere", "no run 'nowhere'"), ("empty", "a folder, but no run"),
+                                         ("", "no run"), ("new", "no complete checkpoint")])
+def test_a_run_that_cannot_be_resumed(place, say, name, words):
+    (place / "empty").mkdir()
+    (place / "new" / "checkpoints").mkdir(parents=True)
+    refused(say("--resume", name), 4, words)
+
+
+def test_more_threads_than_there_are_is_a_note(place, say, monkeypatch):
+    monkeypatch.setattr("tinylm.cli.train.DRY_SECONDS", 0.01)
+    code, _, err = say(*TINY, "--dry-run", "--cpu-threads", "3200")
+    assert code == 0 and "--cpu-threads 3200: this machine lets the process use" in err
+
+
+def test_a_full_disk_ends_in_a_line_and_the_run_goes_on_later(place, say, monkeypatch):
+    import errno
+    real = checkpoint._write_file
+
+    def fill(path, content):
+        if "000012" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, content)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_write_file", fill)
+        refused(say(*TINY, "--out", "run"), 1, "step 12 could not be saved", "No space left", "step 6 is untouched")
+    assert rundir.status(place / "run") == "failed"
+    assert say("--resume", "run", "--quiet", "--json")[0] == 0
+    assert checkpoint.read(place / "run" / "checkpoints" / "last").step == 12
+
+
+WORDS = st.one_of(st.text(max_size=8), st.integers(-10**20, 10**20).map(str), st.floats().map(str),
+                  st.sampled_from(["stories", "gpt-tiny", "text.txt", "latest", "5m", "20M", "50 steps", ".", "/"]))
+FLAGS = st.sampled_from(["--preset", "--steps", "--tokens", "--time-budget", "--batch-size", "--context", "--lr",
+                         "--seed", "--cpu-threads", "--precision", "--backend", "--config", "--dropout", "--warmup",
+                         "--schedule", "--accumulate", "--eval-every", "--documents", "--resume", "--clip"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=80)
+@given(st.lists(st.tuples(FLAGS, WORDS), max_size=3))
+def test_any_options_are_understood_or_refused_in_a_line(place, monkeypatch, capsys, given_options):
+    """The wiring stops before training, so that what is understood costs nothing."""
+    import tinylm.cli.train as command
+
+    def stop(*arguments):
+        return 0
+    monkeypatch.setattr(command, "_dry_run", stop)
+    arguments = [word for pair in given_options for word in pair]
+    code = main(["train", *TINY, *arguments, "--dry-run"])
+    out, err = capsys.readouterr()
+    assert code in (0, 1, 2, 4), err
+    assert "Traceback" not in err and "defect" not in err
+    assert sum(line.startswith("error: ") for line in err.splitlines()) == (code != 0)
