@@ -61,7 +61,7 @@ def make_run(folder: Path, *, steps: int = 600, status: str = "finished", preset
              data: str = "stories", floor: float | None = 1.0, sample: str = "Once upon a time\n",
              tokenizer: str = TOKENIZER, bytes_per_token: float = 1.0, val_data: str = "aa11",
              lr: float = 3e-3, parameters: int = 815_388, level: float = 1.14, batch_size: int = 12) -> Path:
-    """A run directory as `tinylm train` leaves it (without checkpoints)."""
+    """A run directory as `tinylm train` leaves it (without tensors)."""
     folder.mkdir(parents=True)
     (folder / "STATUS").write_text(status + "\n")
     (folder / "config.toml").write_text(
@@ -93,6 +93,9 @@ def make_run(folder: Path, *, steps: int = 600, status: str = "finished", preset
             lines.append({**line, "best": step > 0 and now.nats_per_token < lowest})
             lowest = now.nats_per_token if step else lowest
             (folder / "samples" / f"{step:06d}.txt").write_text(sample, encoding="utf-8")
+    last = folder / "checkpoints" / "last"
+    last.mkdir(parents=True)
+    (last / "state.json").write_text(json.dumps({"step": steps, "best": {"step": steps, "val": now.to_json()}}))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
     return folder
 

@@ -79,7 +79,8 @@ def test_the_report_says_everything_and_loads_nothing(finished):
     assert "http" not in text and "@import" not in text and "//" not in re.sub(r"<svg.*?</svg>", "", text, flags=re.S)
     shown = " ".join(" ".join(check(text).text).split())
     for part in ("gpt-tiny on stories", "finished", "1.1429 nats/token", "1.6489 bits/byte", "perplexity 3.136",
-                 "char-28-0123456789ab (28 symbols)", "0.6489 ± 0.0040 bits/byte above the entropy floor",
+                 "char-28-0123456789ab (28 symbols), 1.6489 bits/character",
+                 "0.6489 ± 0.0040 bits/byte above the entropy floor",
                  "815,388", "over steps", "over tokens", "over time", "learning rate", "gradient norm",
                  "922k tokens seen of the 16.3M", "5.65 %", "read 0.768 times", "step 600", "Once upon a time",
                  "train.lr", "flag --lr", "variable TINYLM_STEPS", "preset gpt-tiny", "a <b>fast</b> one", "8.0 GiB",
@@ -192,6 +193,14 @@ def test_axes_of_the_figure_carry_their_units(finished):
     floor = next(line for line in curves.loss(found).axes[0].lines if line.get_linestyle() == "--"
                  or "floor" in str(line.get_label()))
     assert floor.get_ydata()[0] == pytest.approx(0.6931, abs=1e-4)
+
+
+def test_names_that_mean_something_to_matplotlib(tmp_path):
+    records = [record.read(make_run(tmp_path / name, steps=40)) for name in ("_a$x^{$", "日本 \u202e\x07")]
+    for figure in (curves.compare(records), curves.loss(records[0], title=True), curves.loss(records[1], title=True)):
+        assert curves.render(figure, "png").startswith(b"\x89PNG")
+    names = [text.get_text() for text in curves.compare(records).axes[0].get_legend().get_texts()]
+    assert names == [r"A _a\$x^{\$", "B ?? ??"]
 
 
 def test_smoothing_keeps_constants_and_means():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import TinylmError, UsageError
-from .words import duration, finite, nice_ticks, short
+from .words import duration, finite, nice_ticks, printable, short
 
 if TYPE_CHECKING:
     from .record import Record
@@ -20,13 +20,15 @@ _LABELS = {"steps": "optimizer steps", "tokens": "training tokens seen", "time":
 _INK = {"light": ("#1b1b1f", "#5d5d66", "#d9d9df"), "dark": ("#ececf1", "#a8a8b3", "#3a3a44")}
 
 
-def loss(record: Record, x: str = "steps", *, ink: str = "light", size=(8.0, 4.2)):
+def loss(record: Record, x: str = "steps", *, title: bool = False, ink: str = "light", size=(8.0, 4.2)):
     """Training and validation loss over `x` ("steps", "tokens" or "time"), a matplotlib Figure.
 
     Left axis nats/token, right axis the same loss in bits/byte of the validation text; the entropy
-    floor is a dotted line.
+    floor is a dotted line.  `title` names the run, for a figure that stands alone.
     """
     figure, axes = _figure(ink, size)
+    if title:
+        axes.set_title(_words(f"{record.title} · {record.name}"), loc="left", fontsize=10, color=_INK[ink][0])
     train, val = record.train.column, record.val.column
     at, value = _finite_pairs(train(AXES[x]), train("nats_per_token"))
     axes.plot(at, value, color=TRAIN, linewidth=0.9 if len(at) > 60 else 1.4, alpha=0.35 if len(at) > 60 else 1,
@@ -82,7 +84,7 @@ def compare(records: Sequence[Record], x: str = "tokens", *, unit: str = "bits_p
     for number, record in enumerate(records):
         at, value = _finite_pairs(record.val.column(AXES[x]), record.val.column(unit))
         axes.plot(at, value, color=COLOURS[number % len(COLOURS)], linewidth=1.8, marker="osD^vPX"[number % 7],
-                  markersize=4, label=record.name)
+                  markersize=4, label=_words(f"{chr(ord('A') + number % 26)} {record.name}"))
         lines.append((at, value))
     if not any(at for at, _ in lines):
         _nothing(axes, ink, "no validation loss was recorded")
@@ -198,6 +200,11 @@ def _focus(axes, lines, floor: float | None) -> None:
 def _finite_pairs(x, y) -> tuple[list[float], list[float]]:
     pairs = sorted((a, b) for a, b in zip(x, y) if finite(a) and finite(b))
     return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def _words(text: str) -> str:
+    """A name as a figure can show it: $ starts no formula, and what the font surely lacks is a ?."""
+    return "".join(c if c < "\u0500" else "?" for c in printable(text, lines=False)).replace("$", r"\$")
 
 
 def _nothing(axes, ink: str, text: str) -> None:

@@ -24,7 +24,7 @@ def write(run_dir: str | Path) -> Path:
     Raises    DataMissing where the folder is no run; TinylmError where it cannot be written
     """
     record = read(run_dir)
-    figure = curves.loss(record)
+    figure = curves.loss(record, title=True)
     curves.save(figure, record.path / "curve.png")
     curves.save(figure, record.path / "curve.svg")
     path = record.path / "report.html"
@@ -74,8 +74,8 @@ def _verdict(record: Record) -> str:
     lines = [f'<p><strong>{number(best["nats_per_token"])} nats/token</strong> · '
              f'<strong>{number(best.get("bits_per_byte"))} bits/byte</strong></p>']
     units = f'perplexity {number(record.perplexity(best), 3)} per token of the tokenizer {_e(record.tokenizer_name)}'
-    if finite(best.get("bits_per_char")):
-        units += f', {number(best["bits_per_char"])} bits/character'
+    if record.best_bits_per_char is not None:
+        units += f", {number(record.best_bits_per_char)} bits/character"
     lines.append(f'<p>Best validation loss, at step {count(best.get("step"))}: {units}.</p>')
     above = record.above_floor(best)
     if above is not None:

@@ -18,7 +18,7 @@ from ..train.events import Evaluated, Event, Finished, Interrupted, Logged, Note
 from .words import count, duration, finite, printable
 
 REFRESH = 0.25      # seconds between two pictures, at least
-SHARE = 0.005       # of the time may go into pictures, at most
+SHARE = 0.008       # of the time may go into pictures, at most
 PLAIN_EVERY = 5.0   # seconds between two plain lines
 SAMPLE_CHARS = 160  # of a sample in a plain line
 MOST_POINTS = 480   # of the training curve; more are merged in pairs
@@ -512,7 +512,7 @@ def _sample(progress: Progress, width: int, height: int):
         return _panel(Text("the first sample is still to come", style="dim"), "sample", width, height)
     # The panel cuts what is longer than it is high.
     title = f"sample at step {count(progress.sampled.step)}"
-    return _panel(Text(printable(progress.sampled.text)), title, width, height)
+    return _panel(Text(printable(progress.sampled.text), overflow="fold"), title, width, height)
 
 
 def _panel(body, title: str, width: int, height: int, subtitle=None):

@@ -43,6 +43,7 @@ class Record:
     environment  the machine and what was trained on
     train, val   rows of metrics.jsonl
     samples      (step, text) through time
+    state        of the last checkpoint
     problems     what could not be read, one line each
     """
 
@@ -55,6 +56,7 @@ class Record:
     train: Table = field(default_factory=Table)
     val: Table = field(default_factory=Table)
     samples: list[tuple[int, str]] = field(default_factory=list)
+    state: dict = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     # -- names --------------------------------------------------------------------------------------
@@ -155,6 +157,15 @@ class Record:
         return min(rows, key=lambda row: (row["step"] == 0, row["nats_per_token"])) if rows else None
 
     @property
+    def best_bits_per_char(self) -> float | None:
+        """Of the best evaluation; the checkpoint knows the characters, metrics.jsonl does not."""
+        best, kept = self.best, self.state.get("best")
+        if best is None or not isinstance(kept, dict) or kept.get("step") != best["step"]:
+            return None
+        value = kept["val"].get("bits_per_char") if isinstance(kept.get("val"), dict) else None
+        return value if finite(value) else None
+
+    @property
     def bits_per_byte_per_nat(self) -> float | None:
         """Bits/byte of the validation text for one nat/token: tokens ÷ bytes ÷ ln 2."""
         for row in reversed(self.val.rows or self.train.rows):
@@ -220,6 +231,8 @@ def read(path: str | Path) -> Record:
     record.config = {"": {k: v for k, v in table.items() if not isinstance(v, dict)}}
     record.config |= {k: v for k, v in table.items() if isinstance(v, dict)}
     record.environment = _parse(path / "environment.json", json.loads, problems)
+    # A run that was never saved has none, which is no damage.
+    record.state = _parse(path / "checkpoints" / "last" / "state.json", json.loads, [])
     _metrics(record)
     _samples(record)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from rich.text import Text
 
@@ -26,6 +27,7 @@ class Series:
     line: bool = True
     mark: str | None = None
 
+    @cached_property
     def points(self) -> tuple[list[float], list[float]]:
         """The finite points, in order of x."""
         pairs = sorted((a, b) for a, b in zip(self.x, self.y) if finite(a) and finite(b))
@@ -47,7 +49,7 @@ def limits(series: Sequence[Series], floor: float | None = None) -> tuple[float,
     The first twentieth of a run, where the loss falls from ln V, would press the rest flat: once
     there are more than 40 points it may leave through the top.
     """
-    every = [s.points() for s in series]
+    every = [s.points for s in series]
     right = max((x[-1] for x, _ in every if x), default=None)
     if right is None:
         return None
@@ -72,7 +74,7 @@ def chart(series: Sequence[Series], *, width: int, height: int, floor: float | N
     if bounds is None or width < 16 or height < 4:
         return Text("no losses yet" if bounds is None else "")
     low, high = bounds
-    right = max([right or 0.0, *(s.points()[0][-1] for s in series if s.points()[0])]) or 1.0
+    right = max([right or 0.0, *(s.points[0][-1] for s in series if s.points[0])]) or 1.0
     figure = plotext.figure
     # The size is what we are told, not at most that of the terminal plotext finds (in a pipe: 80 × 24).
     plotext.terminal.limit(False, False)
@@ -91,7 +93,7 @@ def chart(series: Sequence[Series], *, width: int, height: int, floor: float | N
     if floor is not None and finite(floor):
         figure.line(floor, "horizontal", style="dotted", pixel=FLOOR)
     for one in series:
-        x, y = one.points()
+        x, y = one.points
         x, y = _below(*thin(x, y, 2 * width), high)
         if one.line and len(x) > 1:
             figure.draw(figure.signal(x, y, marker=plotext.marker("braille", pixel=one.colour)).lines())
@@ -106,7 +108,7 @@ def chart(series: Sequence[Series], *, width: int, height: int, floor: float | N
 
 def _marks(one: Series, high: float, most: int) -> tuple[list[float], list[float]]:
     """Some of the points that are visible, the last one among them."""
-    points = [(a, b) for a, b in zip(*one.points()) if b <= high]
+    points = [(a, b) for a, b in zip(*one.points) if b <= high]
     points = points[::-1][::max(1, -(-len(points) // most))]
     return [a for a, _ in points], [b for _, b in points]
 
