@@ -1,6 +1,7 @@
 """The live view and its plain lines, from recorded events."""
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import io
 import os
@@ -158,6 +159,12 @@ def test_a_resumed_run_shows_its_whole_curve(tmp_path):
                          20_000, 4.9e6, None, 1.0, 2, "numba"))
     assert progress.curve.x == list(range(10, 201, 10))  # and nothing after the step it goes on from
     assert [step for step, _ in progress.validation] == [0, 200]
+
+
+def test_a_resumed_run_of_which_only_checkpoints_are_left_trains_on(tmp_path):
+    first, *rest = events(20, run=tmp_path)
+    lines, last = plain([dataclasses.replace(first, resumed=True), *rest])
+    assert last.step == 20 and "resumed at step 0" in lines[0]
 
 
 # -- the picture ------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from ..errors import DataMissing
 from ..train.events import Evaluated, Event, Finished, Interrupted, Logged, Note, Planned, Sampled, Started, Stepped
 from .words import count, duration, finite, printable
 
@@ -98,7 +99,10 @@ class Progress:
     def _remember(self, event: Started) -> None:
         """The curves of a resumed run begin where the run began."""
         from .record import read
-        past = read(event.run)
+        try:
+            past = read(event.run)
+        except DataMissing:
+            return  # only its checkpoints are left: enough to train on, nothing to draw
         for row in past.train.rows:
             if finite(row.get("step")) and row["step"] <= event.step:
                 self.curve.add(row["step"], row.get("nats_per_token"))
