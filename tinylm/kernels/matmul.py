@@ -165,7 +165,7 @@ def _share(out, start, lds, css, a, transposed, packed, scratch, M, N, K, first,
         column += panel_width(N - column)
         panels += 1
     row_tiles = (M + ROWS - 1) // ROWS
-    for k in range(0, K, K_CHUNK):
+    for k in range(0, max(K, 1), K_CHUNK):  # once even for K = 0, since out is start then
         depth = min(K_CHUNK, K - k)
         number = 0
         for block in range(0, row_tiles, TILES_IN_BLOCK):
@@ -247,11 +247,15 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, add_to=None
     N, K_b = b.shape if transpose_b else b.shape[::-1]
     if K_b != K:
         raise shapes.ShapeError(f"a {a.shape} and b {b.shape} do not share their inner dimension")
+    if add_to is not None and (add_to.shape != (M, N) or not add_to.flags.c_contiguous):
+        raise shapes.ShapeError(f"add_to is {add_to.shape}; the product wants a contiguous ({M}, {N})")
     a, b = contiguous(a), contiguous(b)
     out = memory.empty((M, N)) if add_to is None else add_to
     flat = out.reshape(-1)
     start = (flat, N, 1) if add_to is not None else (_ZEROS, 0, 0) if bias is None else (bias, 0, 1)
     multiply(flat, *start, a.reshape(-1), b.reshape(-1), M, N, K, transpose_a, transpose_b)
+    if add_to is not None and bias is not None:
+        out += bias
     return out
 
 

@@ -12,14 +12,14 @@ from ..ops.optimizer import clip_scale
 from . import memory
 from .jit import parallel, serial
 
-CHUNK = 4096  # elements summed in float32 before float64 takes over; never depends on the threads
+CHUNK = 4096  # elements summed by one thread; never depends on how many threads there are
 
 
 @serial
 def _sum_of_squares(x):
-    total = np.float32(0.0)
+    total = 0.0
     for i in range(x.size):
-        total += x[i] * x[i]
+        total += np.float64(x[i]) * np.float64(x[i])
     return total
 
 
@@ -39,24 +39,23 @@ def global_norm(grad):
 
 
 @serial
-def _adamw_range(param, grad, first, second, keep, rate, beta1, beta2, eps, correction, scale):
-    one = np.float32(1.0)
+def _adamw_range(param, grad, first, second, keep, rate, rest1, rest2, eps, correction, scale):
     for i in range(param.size):
         g = grad[i] * scale
-        m = first[i] + (one - beta1) * (g - first[i])
-        v = second[i] + (one - beta2) * (g * g - second[i])
+        m = first[i] + rest1 * (g - first[i])
+        v = second[i] + rest2 * (g * g - second[i])
         first[i], second[i] = m, v
         param[i] = param[i] * keep - rate * m / (np.sqrt(v * correction) + eps)
 
 
 @parallel
-def _adamw(param, grad, first, second, decayed, keep, rate, beta1, beta2, eps, correction, scale, parts):
+def _adamw(param, grad, first, second, decayed, keep, rate, rest1, rest2, eps, correction, scale, parts):
     size = param.size
     for part in prange(parts):
         low, high = size * part // parts, size * (part + 1) // parts
         middle = min(max(low, decayed), high)  # the parameters before it are decayed
         _adamw_range(param[low:middle], grad[low:middle], first[low:middle], second[low:middle],
-                     keep, rate, beta1, beta2, eps, correction, scale)
+                     keep, rate, rest1, rest2, eps, correction, scale)
         _adamw_range(param[middle:high], grad[middle:high], first[middle:high], second[middle:high],
                      np.float32(1.0), rate, beta1, beta2, eps, correction, scale)
 
@@ -67,7 +66,7 @@ def adamw_step(param, grad, first, second, *, step, lr, beta1=0.9, beta2=0.999, 
     shapes.same(param=param, grad=grad, first=first, second=second)
     f = np.float32
     _adamw(param, grad, first, second, decayed, f(1 - lr * weight_decay), f(lr / (1 - beta1 ** step)),
-           f(beta1), f(beta2), f(eps), f(1 / (1 - beta2 ** step)), f(scale), numba.get_num_threads())
+           f(1 - beta1), f(1 - beta2), f(eps), f(1 / (1 - beta2 ** step)), f(scale), numba.get_num_threads())
 
 
 __all__ = ["adamw_step", "clip_scale", "global_norm"]
