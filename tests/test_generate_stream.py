@@ -13,7 +13,7 @@ import tinylm.ops as ops
 from tinylm import models
 from tinylm.errors import UsageError
 from tinylm.generate.sampling import Options, Uniforms, choose, softmax
-from tinylm.generate.stream import Reader, Text, first_token, stream, write
+from tinylm.generate.stream import Reader, Text, _judged, first_token, stream, write
 from tinylm.layers import Parameters, Pass
 from tinylm.text.tokenizer import Tokenizer, char_tokenizer
 
@@ -132,6 +132,17 @@ def test_without_a_prompt_the_text_begins_after_the_end_of_another():
     assert implicit == explicit
 
 
+@given(st.lists(st.floats(-5, 5).map(lambda x: round(x, 1)), min_size=1, max_size=300).map(np.array), st.data())
+def test_the_five_likeliest_by_sorting_everything(logits, data):
+    prob, token = softmax(logits), data.draw(st.integers(0, len(logits) - 1))
+    probability, top = _judged(logits, token)
+    assert probability == prob[token]
+    assert [p for _, p in top] == sorted(prob.tolist(), reverse=True)[:5]
+    assert all(prob[t] == p for t, p in top)
+    assert list(top) == sorted(top, key=lambda pair: (-pair[1], pair[0]))
+    assert len({t for t, _ in top}) == len(top) == min(5, len(logits))
+
+
 def test_alternatives_are_the_models_own_and_in_order():
     for step in stream(MODEL, PARAMS, ops, CHARS, [0], Options(0.5, 2), seed=1, max_tokens=20):
         probabilities = [p for _, p in step.top5]
@@ -218,6 +229,14 @@ def test_pieces_of_byte_level_tokens_are_whole_characters(full, stop):
     for step in out:
         assert "\N{REPLACEMENT CHARACTER}" not in step.text_piece
         step.text_piece.encode("utf-8")
+
+
+@given(st.lists(st.sampled_from(["the", " the", " then", " there", "e", " t", "h"]), min_size=1, max_size=8).map("".join),
+       st.lists(st.text("then ", min_size=1, max_size=7), min_size=1, max_size=2))
+def test_stop_strings_may_begin_and_end_inside_tokens(full, stop):
+    tokens = BPE.encode(full)
+    text, finish, _ = pieces(tokens, stop, BPE)
+    assert (text, finish) == naive(full, stop)
 
 
 @given(st.lists(st.integers(0, BPE.vocab_size - 1), min_size=1, max_size=20))

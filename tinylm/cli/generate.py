@@ -86,6 +86,7 @@ def generate(run: str, checkpoint: str | None, prompt: str | None, max_tokens: i
     except KeyboardInterrupt:
         view.end()
         raise
+    note(f"{trained.name}, step {trained.step:,}", quiet)
     note(writer.summary(), quiet)
 
 
@@ -132,7 +133,7 @@ class _Writer:
             else:
                 self._timed += 1
             self.tokens += 1
-            self.finish = step.finish
+            self.finish = "max-tokens" if step.finish == "length" else step.finish
             yield row, step
 
     @property
@@ -142,8 +143,7 @@ class _Writer:
 
     def summary(self) -> str:
         speed = f" · {self.tokens_per_second:,.0f} tokens/s" if self.tokens_per_second else ""
-        return (f"{self.trained.name} step {self.trained.step:,} · {self.tokens:,} tokens{speed} · "
-                f"ended by {self.finish} · seed {self.seed}")
+        return f"{self.tokens:,} tokens{speed} · ended by {self.finish} · seed {self.seed}"
 
 
 def _collected(writer, ids, prompt, samples, with_probabilities, top) -> dict:

@@ -37,8 +37,8 @@ class Session:
             import readline  # noqa: F401  (gives input() an editable line and a history)
         trained = self.writer.trained
         if not self.quiet:
-            click.secho(f"{trained.name}, step {trained.step:,}. Type how a text begins; /help says more, "
-                        "Ctrl-D leaves.", dim=True)
+            click.secho(f"{trained.name}, step {trained.step:,}\n"
+                        "Type how a text begins; /help says more, Ctrl-D leaves.", dim=True)
         while True:
             try:
                 line = input("> ")
@@ -57,8 +57,9 @@ class Session:
                 click.secho(str(error), fg="red")
 
     def _answer(self, prompt: str) -> None:
+        # A text the model has written itself may be longer than its context; that is no news.
+        ids = self.writer.read(prompt, self.quiet or prompt in (self.text, self.prompt))
         self.prompt = self.text = prompt
-        ids = self.writer.read(prompt, self.quiet)
         self.writer.restart()
         self.view.begin(prompt)
         try:

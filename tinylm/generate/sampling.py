@@ -162,9 +162,8 @@ def min_p(score: np.ndarray, p: float) -> np.ndarray:
 def draw(prob: np.ndarray, uniform: float) -> int:
     """The first token at which the running sum of probabilities exceeds `uniform` times their total."""
     reached = np.cumsum(prob)
-    token = int(np.searchsorted(reached, uniform * reached[-1], side="right"))
-    # Rounding can lift the product to the total itself, where no running sum exceeds it.
-    return token if token < len(prob) else int(np.flatnonzero(prob)[-1])
+    # uniform is at most 1 - 2**-53, so even rounded the product stays below the last sum.
+    return int(np.searchsorted(reached, uniform * reached[-1], side="right"))
 
 
 def _ranking(score: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ def _adamw(param, grad, first, second, decayed, keep, rate, rest1, rest2, eps, c
         _adamw_range(param[low:middle], grad[low:middle], first[low:middle], second[low:middle],
                      keep, rate, rest1, rest2, eps, correction, scale)
         _adamw_range(param[middle:high], grad[middle:high], first[middle:high], second[middle:high],
-                     np.float32(1.0), rate, beta1, beta2, eps, correction, scale)
+                     np.float32(1.0), rate, rest1, rest2, eps, correction, scale)
 
 
 def adamw_step(param, grad, first, second, *, step, lr, beta1=0.9, beta2=0.999, eps=1e-8,
