@@ -231,7 +231,7 @@ def test_pieces_of_byte_level_tokens_are_whole_characters(full, stop):
         step.text_piece.encode("utf-8")
 
 
-@given(st.lists(st.sampled_from(["the", " the", " then", " there", "e", " t", "h"]), min_size=1, max_size=8).map("".join),
+@given(st.lists(st.sampled_from(["the", " the", " then", " there", "e", " t"]), min_size=1, max_size=8).map("".join),
        st.lists(st.text("then ", min_size=1, max_size=7), min_size=1, max_size=2))
 def test_stop_strings_may_begin_and_end_inside_tokens(full, stop):
     tokens = BPE.encode(full)
