@@ -1,0 +1,175 @@
+"""`tinylm bench`: speeds, beside the most that this machine can do."""
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+
+import click
+
+from .. import config
+from .common import SETTINGS, console, emit_json, note, output_options, threads_option
+
+KINDS = ("gemm", "train", "decode")
+ROUNDS = 5  # windows of each measurement, in turn with the peak: a machine's speed drifts
+# (rows, inner, columns) of products that the presets' layers make
+SHAPES = ((2048, 128, 384), (2048, 512, 128), (768, 128, 512), (4096, 384, 1152), (4096, 1536, 384))
+DECODE_PROMPT, DECODE_TOKENS = 16, 200
+
+
+@click.command(context_settings=SETTINGS, epilog="Example: tinylm bench train --preset gpt-run1 --seconds 20")
+@click.argument("kinds", nargs=-1, type=click.Choice(KINDS))
+@click.option("--preset", "presets", multiple=True, metavar="NAME",
+              help="Model to train or decode with; may be given more than once (default: gpt-run1).")
+@click.option("--vocab", type=click.IntRange(2, 65536), default=65, show_default=True,
+              help="Vocabulary where the preset leaves it to the data.")
+@click.option("--batch-size", type=click.IntRange(1), help="Instead of the preset's.")
+@click.option("--context", type=click.IntRange(1), help="Instead of the preset's.")
+@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), help="Instead of the preset's.")
+@click.option("--seconds", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True,
+              help="Time for each measurement.")
+@click.option("--backend", type=click.Choice(["numba", "numpy"]), default="numba", show_default=True)
+@threads_option
+@output_options
+def bench(kinds, presets, vocab, batch_size, context, dropout, seconds, backend, cpu_threads, as_json, quiet):
+    """Measure speed: matrix products, training steps, decoding.
+
+    Each figure is a median over windows that take turns with a loop of nothing but multiply-adds in
+    registers; the best of those is the peak the figure is compared with.  Run it on an idle machine.
+    """
+    given = {name: value for name, value in (("batch_size", batch_size), ("context", context), ("dropout", dropout))
+             if value is not None}
+    results = []
+    for kind in kinds or KINDS:
+        for name in (presets or ("gpt-run1",)) if kind != "gemm" else (None,):
+            note(f"measuring {kind}{f' of {name}' if name else ''} for about {seconds:g} s", quiet or as_json)
+            if kind == "gemm":
+                results += _gemm(seconds, backend)
+            elif kind == "train":
+                results.append(_train(name, vocab, given, seconds, backend, cpu_threads))
+            else:
+                results.append(_decode(name, vocab, given, seconds, backend))
+    if as_json:
+        from .doctor import examine
+        emit_json({"machine": examine(cpu_threads), "threads": cpu_threads, "results": results})
+        return
+    out = console()
+    for result in results:
+        out.print(_sentence(result), markup=False)
+    out.print(f"threads {cpu_threads} · peak memory of this process {_peak_memory() / 2**20:,.0f} MiB", markup=False)
+
+
+def _rounds(seconds: float, window):
+    """(results of `window(seconds of it)`, the measured peak), in turn."""
+    from ..kernels.machine import peak_flops
+    peaks, results = [], []
+    for _ in range(ROUNDS):
+        peaks.append(peak_flops(min(0.3, seconds / ROUNDS)))
+        results.append(window(seconds / ROUNDS))
+    return results, max(peaks)
+
+
+def _repeat(call, seconds: float) -> list[float]:
+    """Seconds of each call, for at least `seconds` in all and at least once."""
+    spent, end = [], time.perf_counter() + seconds
+    while not spent or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        spent.append(time.perf_counter() - start)
+    return spent
+
+
+def _gemm(seconds: float, backend: str) -> list[dict]:
+    import numpy as np
+
+    from .loading import operations
+    f, rng, results = operations(backend), np.random.default_rng(0), []
+    for m, k, n in SHAPES:
+        inp, weight, dout = (rng.standard_normal(shape, np.float32) for shape in ((m, k), (n, k), (m, n)))
+        for product, a, b, how in (("forward", inp, weight, {"transpose_b": True}), ("input gradient", dout, weight, {}),
+                                   ("weight gradient", dout, inp, {"transpose_a": True})):
+            f.matmul(a, b, **how)
+            windows, peak = _rounds(seconds / len(SHAPES) / 3, lambda s, a=a, b=b, how=how: _repeat(
+                lambda: f.matmul(a, b, **how), s))
+            rate = 2 * m * k * n / statistics.median(t for window in windows for t in window)
+            results.append({"kind": "gemm", "product": product, "shape": [m, k, n], "gflops": rate / 1e9,
+                            "peak_gflops": peak / 1e9, "fraction_of_peak": rate / peak})
+    return results
+
+
+def _train(name: str, vocab: int, given: dict, seconds: float, backend: str, threads: int) -> dict:
+    from ..models import describe
+    trainer = _trainer(name, vocab, given, backend, threads)
+    trainer.prepare()
+    windows, peak = _rounds(seconds, lambda s: trainer.measure(s).step)
+    step, context = statistics.median(windows), trainer.context
+    flops = sum(describe.flops(trainer.model, context).values()) * trainer.tokens_per_step
+    return {"kind": "train", "preset": name, "parameters": trainer.params.count(), "vocab": trainer.model.config.vocab,
+            "batch_size": trainer.recipe.batch_size, "context": context, "dropout": trainer.model.config.dropout,
+            "seconds_per_step": step, "tokens_per_second": trainer.tokens_per_step / step, "gflops": flops / step / 1e9,
+            "peak_gflops": peak / 1e9, "fraction_of_peak": flops / step / peak, "peak_memory_bytes": _peak_memory()}
+
+
+def _trainer(name: str, vocab: int, given: dict, backend: str, threads: int):
+    """A trainer of the preset on random tokens: the text makes no difference to the speed."""
+    import numpy as np
+
+    from .. import models
+    from ..ops.random import generator
+    from ..train.loop import Trainer, TrainingData
+    from .loading import operations
+    options = config.resolve(preset=name, flags=given)
+    shape = {"vocab": vocab, **options.model}
+    model = models.build(shape.pop("family"), shape)
+    size = options.recipe.batch_size, model.config.context
+
+    def batch(step: int, micro: int):
+        rng = generator(0, "bench", step, micro)
+        return tuple(rng.integers(0, model.config.vocab, size, np.int32) for _ in range(2))
+
+    ones = np.ones(model.config.vocab, np.int64)
+    data = TrainingData("random tokens", "", "", "", ones, ones, 1, batch, [batch(0, 0)])
+    return Trainer(model=model, data=data, config=options, f=operations(backend), threads=threads)
+
+
+def _decode(name: str, vocab: int, given: dict, seconds: float, backend: str) -> dict:
+    """Tokens a second when one text is written, sampling included, by a model that has learned nothing."""
+    from ..generate.sampling import Options
+    from ..generate.stream import stream
+    from ..text.tokenizer import char_tokenizer
+    trainer = _trainer(name, vocab, {k: v for k, v in given.items() if k != "batch_size"}, backend, 1)
+    size = trainer.model.config.vocab
+    tokenizer = char_tokenizer("".join(chr(0x4E00 + i) for i in range(size)), end_of_text=False)
+    count = min(DECODE_TOKENS, max(1, trainer.context - DECODE_PROMPT))
+
+    def write():
+        for _ in stream(trainer.model, trainer.params, trainer.f, tokenizer, [0] * min(DECODE_PROMPT, trainer.context),
+                        Options(temperature=0.8), seed=0, max_tokens=count):
+            pass
+
+    write()
+    windows, peak = _rounds(seconds, lambda s: _repeat(write, s))
+    spent = statistics.median(t for window in windows for t in window)
+    return {"kind": "decode", "preset": name, "parameters": trainer.params.count(), "vocab": size, "tokens": count,
+            "tokens_per_second": count / spent, "microseconds_per_token": spent / count * 1e6, "peak_gflops": peak / 1e9}
+
+
+def _peak_memory() -> int:
+    """Bytes: the most this process has had in memory."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _sentence(result: dict) -> str:
+    if result["kind"] == "gemm":
+        m, k, n = result["shape"]
+        return (f"gemm    {m:>5} x {k:>4} x {n:>4}  {result['product']:<16}{result['gflops']:>6.0f} GFLOP/s  "
+                f"{result['fraction_of_peak']:>4.0%} of this machine's {result['peak_gflops']:.0f}")
+    if result["kind"] == "train":
+        return (f"train   {result['preset']}: {result['tokens_per_second']:,.0f} tokens/s "
+                f"({result['batch_size']} x {result['context']} tokens in {result['seconds_per_step'] * 1e3:.1f} ms, "
+                f"dropout {result['dropout']:g}, {result['parameters']:,} parameters); {result['gflops']:.0f} GFLOP/s, "
+                f"{result['fraction_of_peak']:.0%} of this machine's {result['peak_gflops']:.0f}")
+    return (f"decode  {result['preset']}: {result['tokens_per_second']:,.0f} tokens/s, one text at a time "
+            f"({result['microseconds_per_token']:.0f} µs a token, {result['tokens']} after a prompt)")
