@@ -212,7 +212,8 @@ def trace(name: str, vocab: int | None, batch_size: int, context: int | None, ev
     sizes = {"B": batch_size, "T": context, **describe.axis_sizes(model)}
     console().print(f"[bold]{subject.name}[/]: " + " · ".join(f"{k} {v:,}" for k, v in sizes.items() if k != "3C"))
     _print_tree(layers if every else _without_repeats(layers))
-    note(f"time: one pass, {backend}, layers inside included; V: {subject.vocab_from}", quiet)
+    note(f"ms: {backend}, the shortest of {describe.PASSES} passes, layers inside included\n"
+         f"V: {subject.vocab_from}", quiet)
 
 
 def _without_repeats(layers: list) -> list:
