@@ -1,4 +1,5 @@
-"""The corpus `stories`: one derivation for a text, the stated probabilities are the true ones, and the floor follows from them."""
+"""The corpus `stories`: one derivation for a text, the stated probabilities are the true ones, and the floor
+follows from them."""
 
 import functools
 import itertools
@@ -44,7 +45,9 @@ def toy(root) -> Grammar:
 
 
 # A grammar with everything in it: two draws from one weighted pool, another pool, an empty alternative, weights.
-NAMES = Pool("names", ({"name": "Ada", "he": "she"}, {"name": "Ben", "he": "he"}, {"name": "Kit", "he": "she"}), (1.0, 2.0, 3.0))
+NAMES = Pool(
+    "names", ({"name": "Ada", "he": "she"}, {"name": "Ben", "he": "he"}, {"name": "Kit", "he": "she"}), (1.0, 2.0, 3.0)
+)
 COLOURS = words("colours", "red|amber")
 TOY = Translator({"glad": "glad|very happy@2"}).plot(
     {"hero": NAMES, "friend": NAMES, "colour": COLOURS},
@@ -58,12 +61,17 @@ TOY = Translator({"glad": "glad|very happy@2"}).plot(
 
 
 def cut_story(seed: int, limit: int) -> Grammar:
-    """A random plot cut down to at most `limit` derivations: the full tree, with one or two alternatives at every choice."""
+    """A random plot cut down to at most `limit` derivations: the full tree, with one or two alternatives at every
+    choice."""
     rng = np.random.default_rng(seed)
     plot = stories.grammar().root.alternatives[rng.integers(len(PLOTS))]
     chance = 0.06
     while True:
-        small = cut(plot, lambda n: sorted(rng.choice(n, size=min(n, 1 + int(rng.random() < chance)), replace=False).tolist()))
+
+        def keep(n, chance=chance):
+            return sorted(rng.choice(n, size=min(n, 1 + int(rng.random() < chance)), replace=False).tolist())
+
+        small = cut(plot, keep)
         if count_derivations(small) <= limit:
             return Grammar(small)
         chance /= 1.5
@@ -153,7 +161,9 @@ def test_the_probabilities_of_a_cut_story_grammar_sum_to_one(seed):
 def test_the_toy_grammar_by_hand():
     # p(Ada, Ben) = 1/6 * 2/5; second form 1/3, "often " 1/2; amber 1/2; coat 3/4; very happy 2/3.
     expected = 1 / 6 * 2 / 5 * 1 / 3 * 1 / 2 * 1 / 2 * 3 / 4 * 2 / 3
-    assert toy(TOY).log_probability("Ben often greeted Ada. She had an amber coat and was very happy.") == pytest.approx(math.log(expected))
+    assert toy(TOY).log_probability(
+        "Ben often greeted Ada. She had an amber coat and was very happy."
+    ) == pytest.approx(math.log(expected))
 
 
 def test_the_toy_grammar_sums_to_one_and_every_text_scores_as_listed():
@@ -218,12 +228,28 @@ def test_a_hero_who_changes_name_or_pronoun_is_refused():
 
 AMBIGUOUS = {
     "the same word twice": (Choice((Text("a"), Text("a"))), "a", 2),
-    "a prefix of another alternative": (Sequence((Choice((Text("a"), Text("ab"))), Choice((Text("bc"), Text("c"))))), "abc", 2),
-    "two ways to leave something out": (Sequence((Choice((Text(""), Text("x"))), Choice((Text(""), Text("x"))))), "x", 2),
+    "a prefix of another alternative": (
+        Sequence((Choice((Text("a"), Text("ab"))), Choice((Text("bc"), Text("c"))))),
+        "abc",
+        2,
+    ),
+    "two ways to leave something out": (
+        Sequence((Choice((Text(""), Text("x"))), Choice((Text(""), Text("x"))))),
+        "x",
+        2,
+    ),
     "an attribute that never surfaces": (Let((("hero", NAMES),), Text("hello")), "hello", 3),
     "an attribute that only shows its pronoun": (Let((("hero", NAMES),), Slot("hero", "he")), "she", 2),
-    "an attribute that surfaces on one path only": (Let((("hero", NAMES),), Choice((Slot("hero", "name"), Text("x")))), "x", 3),
-    "two attributes nobody can tell apart": (Let((("a", COLOURS), ("b", COLOURS)), Choice((Slot("a", "name"), Slot("b", "name")))), "red", 2),
+    "an attribute that surfaces on one path only": (
+        Let((("hero", NAMES),), Choice((Slot("hero", "name"), Text("x")))),
+        "x",
+        3,
+    ),
+    "two attributes nobody can tell apart": (
+        Let((("a", COLOURS), ("b", COLOURS)), Choice((Slot("a", "name"), Slot("b", "name")))),
+        "red",
+        2,
+    ),
 }
 
 
@@ -335,7 +361,9 @@ def test_the_length_range_is_exact(seed):
 
 def test_the_length_range_respects_draws_without_replacement():
     pool = words("pool", "a|bbbb|cccc|ddddddd")
-    grammar = toy(Let((("x", pool), ("y", pool)), Sequence((Slot("x", "name"), Text("-"), Slot("y", "name"), Slot("x", "name")))))
+    grammar = toy(
+        Let((("x", pool), ("y", pool)), Sequence((Slot("x", "name"), Text("-"), Slot("y", "name"), Slot("x", "name"))))
+    )
     lengths = [len(text) for text, _ in grammar.enumerate()]
     assert grammar.length_range() == (min(lengths), max(lengths)) == (7, 19)
 
@@ -355,7 +383,8 @@ def test_articles_and_capitals():
 
 
 @pytest.mark.parametrize(
-    "beats", ["[a|b", "a|b", "{nobody} sat.", "{hero.nothing} sat.", "<nothing> sat.", "{hero sat.", "a ] b", "[|x]<a empty>"]
+    "beats",
+    ["[a|b", "a|b", "{nobody} sat.", "{hero.nothing} sat.", "<nothing> sat.", "{hero sat.", "a ] b", "[|x]<a empty>"],
 )
 def test_a_mistake_in_the_notation_is_named(beats):
     with pytest.raises(GrammarError):
@@ -380,5 +409,7 @@ def test_the_committed_sample_is_from_the_generator():
 
     path = Path(__file__).parents[1] / "data" / "stories-sample.txt"
     told = path.read_text(encoding="ascii").split(f"\n{stories.SEPARATOR}\n")
-    assert [text.rstrip("\n") for text in told] == [text for text, _ in itertools.islice(stories.generate(10, 0), len(told))]
+    assert [text.rstrip("\n") for text in told] == [
+        text for text, _ in itertools.islice(stories.generate(10, 0), len(told))
+    ]
     assert len(told) == 10

@@ -87,7 +87,8 @@ def _gemm(seconds: float, backend: str) -> list[dict]:
     f, rng, results = operations(backend), np.random.default_rng(0), []
     for m, k, n in SHAPES:
         inp, weight, dout = (rng.standard_normal(shape, np.float32) for shape in ((m, k), (n, k), (m, n)))
-        for product, a, b, how in (("forward", inp, weight, {"transpose_b": True}), ("input gradient", dout, weight, {}),
+        for product, a, b, how in (("forward", inp, weight, {"transpose_b": True}),
+                                   ("input gradient", dout, weight, {}),
                                    ("weight gradient", dout, inp, {"transpose_a": True})):
             f.matmul(a, b, **how)
             windows, peak = _rounds(seconds / len(SHAPES) / 3, lambda s, a=a, b=b, how=how: _repeat(
@@ -152,7 +153,8 @@ def _decode(name: str, vocab: int, given: dict, seconds: float, backend: str) ->
     windows, peak = _rounds(seconds, lambda s: _repeat(write, s))
     spent = statistics.median(t for window in windows for t in window)
     return {"kind": "decode", "preset": name, "parameters": trainer.params.count(), "vocab": size, "tokens": count,
-            "tokens_per_second": count / spent, "microseconds_per_token": spent / count * 1e6, "peak_gflops": peak / 1e9}
+            "tokens_per_second": count / spent, "microseconds_per_token": spent / count * 1e6,
+            "peak_gflops": peak / 1e9}
 
 
 def _peak_memory() -> int:

@@ -8,7 +8,8 @@ A grammar is a tree of five kinds of node:
 - `Let` draws attributes (a hero, a place, a colour) and then writes its body;
 - `Slot` writes one form of an attribute that an enclosing `Let` has drawn (the hero's name, "she", "her").
 
-A derivation is the list of all draws and choices. Its probability is the product of theirs, so if a text has one derivation only, the probability of the text is known exactly: p(text) = p(derivation).
+A derivation is the list of all draws and choices. Its probability is the product of theirs, so if a text has one
+derivation only, the probability of the text is known exactly: p(text) = p(derivation).
 `Grammar.check` proves that for the whole grammar, and `Grammar.parse` counts the derivations of one text.
 
 There is no recursion: every derivation is finite and so is the set of texts.
@@ -18,7 +19,8 @@ import heapq
 import itertools
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence as SequenceOf
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -101,7 +103,8 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Let:
-    """Draw the attributes in order, then write `body`. Draws from one pool are without replacement: two heroes never share a name.
+    """Draw the attributes in order, then write `body`. Draws from one pool are without replacement: two heroes
+    never share a name.
 
     Raises: GrammarError when more is drawn from a pool than it has.
     """
@@ -117,7 +120,8 @@ class Let:
 
 
 Node = Text | Slot | Sequence | Choice | Let
-# An attribute in scope: its place in the environment, its pool, and the places of the attributes that must differ from it.
+# An attribute in scope: its place in the environment, its pool, and the places of the attributes that must differ
+# from it.
 Scope = Mapping[str, tuple[int, Pool, tuple[int, ...]]]
 UNBOUND = -1
 
@@ -198,7 +202,8 @@ def _picker(weights: SequenceOf[float]) -> Callable[[float], int]:
 
 
 def _writer(node: Node, scope: Scope, memo: dict[Node, Writer]) -> Writer:
-    """Compile `node` to a function that appends its text to `out` and returns the log-probability of what it drew; closed nodes once."""
+    """Compile `node` to a function that appends its text to `out` and returns the log-probability of what it drew;
+    closed nodes once."""
     if not node.closed:
         return _new_writer(node, scope, memo)
     if node not in memo:
@@ -303,7 +308,8 @@ class Parse:
     log_probability: float
 
 
-# A state of the parser is (position in the text, environment); its value is (number of derivations, ln of their probability).
+# A state of the parser is (position in the text, environment); its value is (number of derivations, ln of their
+# probability).
 State = tuple[int, tuple[int, ...]]
 States = dict[State, tuple[int, float]]
 Reader = Callable[[str, int, tuple[int, ...]], States]
@@ -342,7 +348,8 @@ def _first(node: Node, scope: Scope) -> tuple[set[str], bool]:
 def _reader(node: Node, scope: Scope, memo: dict[Node, Reader]) -> Reader:
     """Compile `node` to a function that finds every way to read it at a position (the forward algorithm).
 
-    An attribute is bound where it is first read, not where it is drawn, so that the parser need not try every hero with every place. An attribute that is never read stays open, and all of its values are counted at the end.
+    An attribute is bound where it is first read, not where it is drawn, so that the parser need not try every hero
+    with every place. An attribute that is never read stays open, and all of its values are counted at the end.
     """
     if not node.closed:
         return _new_reader(node, scope, memo)
@@ -539,7 +546,8 @@ def _expectations(node: Node, scope: Scope, marginals: Mapping[str, list[float]]
 
 @dataclass
 class _Linear:
-    """A length as a function of the attributes: constant + sum over slots + sum over choices of the least alternative."""
+    """A length as a function of the attributes: constant + sum over slots + sum over choices of the least
+    alternative."""
 
     constant: int = 0
     slots: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
@@ -588,7 +596,8 @@ def _linear(node: Node, scope: Scope, sign: int) -> _Linear:
 
 
 def _least_of_let(node: Let, scope: Scope, sign: int) -> int:
-    """The exact least of sign * length over all derivations of a `Let`, by best-first branch and bound over its draws."""
+    """The exact least of sign * length over all derivations of a `Let`, by best-first branch and bound over its
+    draws."""
     if scope:
         raise GrammarError("the length of a nested Let is not supported")
     inner = _inner_scope(node, scope)
@@ -597,7 +606,8 @@ def _least_of_let(node: Let, scope: Scope, sign: int) -> int:
     for name, pool in node.draws:
         relatives = [other for other, other_pool in node.draws if other_pool is pool]
         tables = [table for relative in relatives for table in length.lengths_of(relative)]
-        # Values with the same lengths everywhere are interchangeable; keep as many as draws without replacement can use up.
+        # Values with the same lengths everywhere are interchangeable; keep as many as draws without replacement can
+        # use up.
         kept: dict[tuple[int, ...], list[int]] = {}
         for value in range(len(pool.rows)):
             group = kept.setdefault(tuple(table[value] for table in tables), [])
@@ -645,7 +655,8 @@ def _unidentified(node: Node, scope: Scope) -> set[str]:
 class _Automaton:
     """The grammar as a finite automaton that forgets what the attributes are bound to.
 
-    It accepts every text of the grammar, along at least as many paths as the text has derivations (`_unidentified` makes sure that a derivation is known from its path). So if no text has two paths, no text has two derivations.
+    It accepts every text of the grammar, along at least as many paths as the text has derivations (`_unidentified`
+    makes sure that a derivation is known from its path). So if no text has two paths, no text has two derivations.
     An option is an edge (text, target); a state is a list of options; state 0 accepts.
     """
 
@@ -694,7 +705,9 @@ class _Automaton:
     def ambiguity(self) -> str | None:
         """A piece of text that two paths read from one state to one state, or None.
 
-        Two different paths with the same text part at some state and meet again at another, so it is enough to follow, from every state, all paths at once (the subset construction) and to look for an item that is reached twice.
+        Two different paths with the same text part at some state and meet again at another, so it is enough to
+        follow, from every state, all paths at once (the subset construction) and to look for an item that is
+        reached twice.
         Where a text is read by one path only there is no rival, and nothing to follow.
         """
         seen: set[tuple[tuple[int, int], ...]] = set()
@@ -745,7 +758,8 @@ class Grammar:
         self._uniforms = _most_draws(root)
 
     def sample(self, rng: np.random.Generator) -> tuple[str, float]:
-        """Draw a text; return it with its log-probability in nats. Always consumes the same number of uniform numbers."""
+        """Draw a text; return it with its log-probability in nats. Always consumes the same number of uniform
+        numbers."""
         if self._write is None:
             self._write = _writer(self.root, {}, {})
         out: list[str] = []
@@ -753,7 +767,8 @@ class Grammar:
         return "".join(out), log_p
 
     def parse(self, text: str) -> Parse:
-        """Count all derivations of `text` and add up their probabilities; a text that is not in the grammar has none and ln p = -inf."""
+        """Count all derivations of `text` and add up their probabilities; a text that is not in the grammar has
+        none and ln p = -inf."""
         if self._read is None:
             self._read = _reader(self.root, {}, {})
         count, log_p = self._read(text, 0, ()).get((len(text), ()), (0, -math.inf))
@@ -785,7 +800,9 @@ class Grammar:
     def check(self) -> None:
         """Prove that every text of the grammar has exactly one derivation.
 
-        Raises: GrammarError with the attribute that cannot be recovered, or with a piece of text that can be read in two ways. The check is strict: it ignores what the attributes are bound to, so it may refuse an unambiguous grammar, and never accepts an ambiguous one.
+        Raises: GrammarError with the attribute that cannot be recovered, or with a piece of text that can be read
+        in two ways. The check is strict: it ignores what the attributes are bound to, so it may refuse an
+        unambiguous grammar, and never accepts an ambiguous one.
         """
         _unidentified(self.root, {})
         piece = _Automaton(self.root).ambiguity()
@@ -794,7 +811,8 @@ class Grammar:
 
 
 def cut(node: Node, keep: Callable[[int], SequenceOf[int]], pools: dict[int, Pool] | None = None) -> Node:
-    """The same tree with fewer alternatives: keep(n) says which of n alternatives, or rows of a pool, stay; their weights are shared out among them.
+    """The same tree with fewer alternatives: keep(n) says which of n alternatives, or rows of a pool, stay; their
+    weights are shared out among them.
 
     The rows of a pool are cut once, so that two attributes of one pool still draw from one pool.
     """
@@ -810,6 +828,8 @@ def cut(node: Node, keep: Callable[[int], SequenceOf[int]], pools: dict[int, Poo
                 needed = sum(other is pool for _, other in node.draws)
                 kept = list(keep(len(pool.rows)))
                 kept += [i for i in range(len(pool.rows)) if i not in kept][: max(0, needed - len(kept))]
-                pools[id(pool)] = Pool(pool.name, tuple(pool.rows[i] for i in kept), tuple(pool.weights[i] for i in kept))
+                pools[id(pool)] = Pool(
+                    pool.name, tuple(pool.rows[i] for i in kept), tuple(pool.weights[i] for i in kept)
+                )
         return Let(tuple((name, pools[id(pool)]) for name, pool in node.draws), cut(node.body, keep, pools))
     return node

@@ -6,9 +6,10 @@
 | `{hero}`, `{hero.his}` | the attribute `hero`: its first form, or another form by name |
 | `{Hero}`, `{hero.His}` | the same with a capital |
 | `{a thing}`, `{A thing}` | the same with its article |
-| `<glad>`, `<Glad>`, `<a glad>`, `<A glad>` | a phrase from the table of phrases, as it is, with a capital, with its article |
+| `<glad>`, `<Glad>`, `<a glad>`, `<A glad>` | a phrase from the table, as it is, with a capital, with its article |
 
-A plot is a text of beats. A blank line ends a beat, a line of its own is an alternative of the beat, and `//` between two beats starts a new paragraph.
+A plot is a text of beats. A blank line ends a beat, a line of its own is an alternative of the beat, and `//`
+between two beats starts a new paragraph.
 """
 
 import re
@@ -108,7 +109,7 @@ class Translator:
             opener = source[0]
             if opener == "[":
                 depth = 0
-                for end, character in enumerate(source):
+                for end, character in enumerate(source):  # noqa: B007 (used after the loop)
                     depth += (character == "[") - (character == "]")
                     if depth == 0:
                         break

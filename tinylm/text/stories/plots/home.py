@@ -1,7 +1,20 @@
 """Plots at home and next door."""
 
 from tinylm.text.stories.plots.plot import Plot
-from tinylm.text.stories.words import bowls, children, colours, fruits, gifts, grown_ups, instruments, monsters, neighbours, places, toys, vegetables
+from tinylm.text.stories.words import (
+    bowls,
+    children,
+    colours,
+    fruits,
+    gifts,
+    grown_ups,
+    instruments,
+    monsters,
+    neighbours,
+    places,
+    toys,
+    vegetables,
+)
 
 PLOTS = (
     Plot(
@@ -223,7 +236,7 @@ Inside lay <a made> <odd-2>, <a tasty> <fruit> <bake> and [a letter|a page|a not
 
 "<Wow>! [It did not hurt|It was not bad at all|I felt nothing]!" {hero} <said>, and whistled through the gap like <a look> <bird>.
 
-That night, {hero.he} put the tooth in <a made> [box|sock|matchbox|envelope] <indoor-spot>. 
+That night, {hero.he} put the tooth in <a made> [box|sock|matchbox|envelope] <indoor-spot>.
 
 <Next-day>, there lay <a made> <odd>, <a made> <odd-2> and a note in <colour> ink: "[A fine tooth|A good strong tooth|Nicely brushed]."
 

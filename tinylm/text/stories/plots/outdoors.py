@@ -1,7 +1,19 @@
 """Plots in the street, at school, by the sea and in the snow."""
 
 from tinylm.text.stories.plots.plot import Plot
-from tinylm.text.stories.words import boats, children, colours, grown_ups, guests, kites, neighbours, pets, places, roles, treats
+from tinylm.text.stories.words import (
+    boats,
+    children,
+    colours,
+    grown_ups,
+    guests,
+    kites,
+    neighbours,
+    pets,
+    places,
+    roles,
+    treats,
+)
 
 PLOTS = (
     Plot(
@@ -143,7 +155,7 @@ The crowd [laughed|cheered|roared], and <a look> baby [clapped|threw <a made> ha
 
 Then {hero} and {friend} danced <carefully>, until the <look> [tail|head|nose] fell off.
 
-[And in|In] bed that night, the line came back: "<play-line-2>." 
+[And in|In] bed that night, the line came back: "<play-line-2>."
 [Next year|In the next play], {hero} wants to be the [back|front] of <a look> <beast>.
 """,
     ),

@@ -1,7 +1,20 @@
 """Plots with a little magic."""
 
 from tinylm.text.stories.plots.plot import Plot
-from tinylm.text.stories.words import big_animals, children, colours, creatures, flowers, foods, gifts, kinds, neighbours, pots, spells, vegetables
+from tinylm.text.stories.words import (
+    big_animals,
+    children,
+    colours,
+    creatures,
+    flowers,
+    foods,
+    gifts,
+    kinds,
+    neighbours,
+    pots,
+    spells,
+    vegetables,
+)
 
 PLOTS = (
     Plot(

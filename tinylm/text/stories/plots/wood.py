@@ -1,7 +1,17 @@
 """Plots with animals of the wood, the pond and the farm."""
 
 from tinylm.text.stories.plots.plot import Plot
-from tinylm.text.stories.words import big_animals, colours, creatures, farm_animals, farm_birds, foods, kinds, shouts, wishes
+from tinylm.text.stories.words import (
+    big_animals,
+    colours,
+    creatures,
+    farm_animals,
+    farm_birds,
+    foods,
+    kinds,
+    shouts,
+    wishes,
+)
 
 PLOTS = (
     Plot(
