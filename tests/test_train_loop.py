@@ -231,7 +231,7 @@ def test_a_time_budget_is_kept_and_ends_with_the_lowest_rate(tmp_path, ticking):
     cfg = options(time_budget="2s", eval_every=50, warmup="0.1s", min_lr=1e-5)
     made, events = train(tmp_path / "run", cfg)
     assert [e.step for e in only(events, Planned)] == [p.step for p in made.plan.points]
-    assert len(made.plan.points) == 7 and events[-1].step == made.plan.end
+    assert len(made.plan.points) >= 5 and events[-1].step == made.plan.end
     assert events[-1].seconds == pytest.approx(2, rel=0.05)
     assert only(events, Planned)[0].steps != made.plan.end  # the clock quickened, so the first plan was wrong
     rates = [e.lr for e in only(events, Stepped)]
@@ -239,6 +239,32 @@ def test_a_time_budget_is_kept_and_ends_with_the_lowest_rate(tmp_path, ticking):
     assert top == made.plan.warmup > 10
     assert all(b <= a for a, b in zip(rates[top:], rates[top + 1:]))  # planning again makes no jump upwards
     assert rates[-1] < 1e-4
+
+
+def test_a_machine_that_slows_down_does_not_break_the_budget(tmp_path, monkeypatch):
+    now = [0.0]
+
+    def look():
+        now[0] += 0.001 if now[0] < 0.7 else 0.02
+        return now[0]
+    monkeypatch.setattr("tinylm.train.loop.clock", look)
+    made, events = train(tmp_path / "run", options(time_budget="2s", eval_every=1000))
+    assert events[-1].seconds == pytest.approx(2, rel=0.2)
+    assert made.plan.end < made.plan.points[1].end
+
+
+def test_a_plan_made_in_the_warmup_puts_the_fraction_right(tmp_path, monkeypatch):
+    """A machine busy at first: the plan of 5 steps must not use up the schedule."""
+    now = [0.0]
+
+    def look():
+        now[0] += 0.2 if now[0] < 2 else 0.001
+        return now[0]
+    monkeypatch.setattr("tinylm.train.loop.clock", look)
+    made, events = train(tmp_path / "run", options(time_budget="5s", eval_every=1000, warmup=30))
+    assert made.plan.points[0].end < 30 < events[-1].step
+    assert made.plan.fraction(30) < 0.5
+    assert made.plan.fraction(events[-1].step // 2) == pytest.approx(0.6, abs=0.15)
 
 
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

@@ -264,6 +264,7 @@ def _dry_run(options, model, data, threads, notes, as_json, quiet):
     f = operations(options.setup.backend)
     trainer = Trainer(model=model, data=data, config=options, f=f, threads=threads)
     trainer.prepare()
+    trainer.measure(0)
     speed = trainer.measure(DRY_SECONDS)
     recipe, steps = options.recipe, trainer.steps_for(speed)
     evaluations = 1 + -(-steps // recipe.eval_every)

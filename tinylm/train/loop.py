@@ -45,12 +45,13 @@ from .events import (
 )
 from .floor import FloorCheck
 from .numerics import numerics
-from .rundir import RunDir
+from .rundir import RunDir, metrics
 from .schedule import Plan, learning_rate, warmup_steps
 
 clock = time.perf_counter
 PROBE_SECONDS = 1.0    # of real steps before a time budget is planned, and at most
 PROBE_SHARE = 0.02     # of the budget
+FAR_OFF = 2.0          # times slower than planned: too slow to wait for the next planned look at the clock
 SAVE_SECONDS = 300.0   # a checkpoint at least this often; saving changes no number
 
 _ALL_FINITE = "every tensor is finite, but their sum is not"
@@ -143,7 +144,8 @@ class Trainer:
         self._since, self._since_seconds = Sums(), 0.0
         self._train_seconds, self._before, self._began = 0.0, 0.0, None
         self._saved_step, self._saved_at = None, 0.0
-        self._marks: list[tuple[int, float]] = []
+        self._marks: list[tuple[int, float]] = []  # (step, seconds) at the start and at every new plan
+        self._repeated = 0  # the last step an earlier session is known to have done
         self._costs = {"evaluation": 0.0, "saving": 0.0, "sample": 0.0}
         self._resumed, self._new_end = checkpoint is not None, False
         if checkpoint is not None:
@@ -192,6 +194,7 @@ class Trainer:
         self._dlosses = np.full(self.rows, 1 / self.rows, self.params.flat.dtype)
         inputs, targets = (part[:1] for part in self.data.batch(1, 0))
         self._backward(inputs, targets, self._dlosses[:self.context], 1, 0)
+        self.model.forward(inputs, targets, Pass(f=self.f, p=self.params))
         scratch = np.zeros((4, 16), self.params.flat.dtype)
         self.f.adamw_step(*scratch, step=1, lr=1.0)
         self.f.global_norm(scratch[0])
@@ -199,12 +202,14 @@ class Trainer:
     def measure(self, seconds: float) -> Speed:
         """Take real steps and evaluate a little, then put everything back as it was at step 0.
 
+        Call `prepare` before, and `measure(0)` once: the first step takes longer than others.
+
         Raises    ValueError after step 0
         """
         if self.step:
             raise ValueError("measuring would change a run that has begun")
         steps, began = [], clock()
-        while len(steps) < 2 or clock() - began < seconds:
+        while not steps or clock() - began < seconds:
             start = clock()
             self._optimize(len(steps) + 1, self.recipe.lr / 100)
             steps.append(clock() - start)
@@ -214,7 +219,7 @@ class Trainer:
         for buffer in (self.params, self.first, self.second):
             buffer.flat.fill(0)
         self.params.initialise(self.seed)
-        return Speed(statistics.median(steps[1:]), evaluation)
+        return Speed(statistics.median(steps), evaluation)
 
     def steps_for(self, speed: Speed | None) -> int:
         """How many steps the recipe asks for; a time budget needs the speed."""
@@ -242,15 +247,18 @@ class Trainer:
         yield self._started()
         yield from (Note(*self._here(), text) for text in self.notes)
         if self._resumed:
+            self._repeated = max((line.get("step", 0) for line in metrics(self.run.path)), default=0)
             self.run.forget_after(self.step)
         self.run.add_environment(self._facts())
         self.prepare()
+        budget = self.recipe.time_budget
+        timed = self.plan is None and (budget is not None or self.recipe.warmup.unit == "s")
+        if timed:
+            self.measure(0)  # before the clock starts, like all that happens once
         self._began = clock()
         self._saved_at = self.seconds
         if self.plan is None:
-            budget, timed = self.recipe.time_budget, self.recipe.warmup.unit == "s"
-            probe = min(PROBE_SECONDS, PROBE_SHARE * (budget or math.inf))
-            speed = self.measure(probe) if budget or timed else None
+            speed = self.measure(min(PROBE_SECONDS, PROBE_SHARE * (budget or math.inf))) if timed else None
             self.plan = Plan.of(self.steps_for(speed), warmup_steps(
                 self.recipe, self.tokens_per_step, speed and speed.step))
             yield Planned(*self._here(), self.plan.end, speed and speed.step)
@@ -308,7 +316,8 @@ class Trainer:
             text = self.sample(step)
             self._costs["sample"] = clock() - start
             yield Sampled(*self._here(), text, self.run.write_sample(step, text))
-        again = recipe.time_budget is not None and step > 0 and self.plan.due(step)
+        again = recipe.time_budget is not None and 0 < step < self.plan.end and (
+            self.plan.due(step) or self._far_off())
         if again:
             yield self._plan_again()
         if due or again or self.seconds - self._saved_at > SAVE_SECONDS:
@@ -340,15 +349,27 @@ class Trainer:
             self.best = self.step, self.val
         return Evaluated(*self._here(), self.val, best, above, error)
 
+    def _far_off(self) -> bool:
+        """Whether the machine has become much slower than the plan assumes.
+
+        Not while lost steps are repeated: they are to come again as they were.
+        """
+        if self.step <= self._repeated:
+            return False
+        (step, seconds), budget = self._marks[-1], self.recipe.time_budget
+        taken, left = self.seconds - seconds, budget - seconds
+        planned = left * (self.step - step) / max(1, self.plan.end - step)
+        return taken > FAR_OFF * planned + 0.05 * budget
+
     def _plan_again(self) -> Planned:
         """Fit the number of steps to the time that is left, by the speed of the newer half of the run."""
-        halfway = (self._marks[0][0] + self.step) / 2
-        step, seconds = next(m for m in reversed(self._marks) if m[0] <= halfway)
-        now = self.seconds
+        halfway, now, budget = (self._marks[0][0] + self.step) / 2, self.seconds, self.recipe.time_budget
+        step, seconds = self._marks[-1] if self._far_off() else next(
+            m for m in reversed(self._marks) if m[0] <= halfway)
         pace = (now - seconds) / (self.step - step)
         self._marks.append((self.step, now))
-        left = self.recipe.time_budget - now - sum(self._costs.values())
-        self.plan = self.plan.again(self.step, self.step + max(1, int(left / pace)))
+        left = budget - now - sum(self._costs.values())
+        self.plan = self.plan.again(self.step, self.step + max(1, int(left / pace)), min(1.0, now / budget))
         return Planned(*self._here(), self.plan.end, pace)
 
     # -- numbers ------------------------------------------------------------------------------------

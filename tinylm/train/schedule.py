@@ -54,14 +54,19 @@ class Plan:
             return 1.0
         return done + (1 - done) * ((step - start) / (end - start))
 
-    def again(self, step: int, end: int) -> Plan:
-        """The same up to `step`, and from there evenly to another end: the fraction never jumps.
+    def again(self, step: int, end: int, fraction: float | None = None) -> Plan:
+        """The same up to `step`, and from there evenly to another end.
+
+        The fraction does not jump, so the learning rate does not.  Only during the warm-up, whose
+        rates do not depend on it, is `fraction` taken instead: a first plan may have been far off.
 
         Raises    ValueError for an end before that step
         """
         if end < step:
             raise ValueError(f"the end, step {end}, is before step {step}")
-        return Plan((*self.points, Point(step, self.fraction(step), end)), self.warmup)
+        if fraction is None or step >= self.warmup:
+            fraction = self.fraction(step)
+        return Plan((*self.points, Point(step, fraction, end)), self.warmup)
 
     def due(self, step: int) -> bool:
         """Whether a time budget is to be planned again after this step."""
