@@ -308,14 +308,22 @@ def _with_floor(init, floor):
 
 # -- in a terminal ---------------------------------------------------------------------------------
 
+# Ctrl-C reaches a process through its controlling terminal.
+TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "tinylm", *sys.argv[1:]])
+"""
+
+
 class Terminal:
     """A process that believes to talk to a person."""
 
     def __init__(self, home, *args, **environ):
         self.master, slave = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tinylm", *map(str, args)], stdin=slave, stdout=slave, stderr=slave, cwd=home,
-            close_fds=True, start_new_session=True, preexec_fn=lambda: _take_terminal(slave),
+            [sys.executable, "-c", TAKE_TERMINAL, *map(str, args)], stdin=slave, stdout=slave, stderr=slave,
+            cwd=home, start_new_session=True,
             env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "NUMBA_NUM_THREADS": "1",
                  "PYTHONPATH": str(Path(models.__file__).parents[2]), **environ})
         os.close(slave)
@@ -330,6 +338,12 @@ class Terminal:
                 raise AssertionError(f"ended without {text!r}: {self.screen}")
         before, _, self.screen = self.screen.partition(text)
         return before
+
+    def until_more(self, seconds=60):
+        """Read until an answer is on its way."""
+        end = time.monotonic() + seconds
+        while len(self.screen) < 30:
+            assert time.monotonic() < end and self._read(), self.screen
 
     def _read(self):
         if not select.select([self.master], [], [], 0.1)[0]:
@@ -347,50 +361,91 @@ class Terminal:
     def rest(self):
         while self._read():
             pass
-        code = self.process.wait(30)
+        return self.process.wait(30), self.screen
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
         os.close(self.master)
-        return code, self.screen
 
 
-def _take_terminal(slave):
-    import fcntl
-    import termios
-    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+@pytest.fixture
+def terminal(home):
+    """Terminals that are gone when the test is over, whatever happened."""
+    opened = []
+
+    def go(*args, **environ):
+        opened.append(Terminal(home, *args, **environ))
+        return opened[-1]
+    yield go
+    for one in opened:
+        one.close()
 
 
-def test_a_session(home):
-    screen = Terminal(home, "generate", "--max-tokens", "30")
+def test_a_session_in_a_terminal(terminal):
+    screen = terminal("generate", "--max-tokens", "30")
     screen.until("> ")
-    screen.type("/temperature -1\n")
-    assert "--temperature -1.0: it must be" in screen.until("> ")
-    screen.type("/seed 3\n")
-    assert "seed 3" in screen.until("> ")
-    screen.type("Zebra\n")
-    assert "lacks" in screen.until("> ")
     screen.type("the c\n")
     assert "30 tokens" in screen.until("> ")
     screen.type("/max-tokens 100000000\n")
     screen.until("> ")
     screen.type("the d\n")
     screen.until("the d\r\n")
-    time.sleep(0.3)
+    screen.until_more()
     screen.type("\x03")  # Ctrl-C stops the answer, not the session
     assert "ended by Ctrl-C" in screen.until("> ")
-    screen.type("\x03")
-    assert "Ctrl-D leaves" in screen.until("> ")
-    screen.type("/nonsense\n")
-    assert "/help" in screen.until("> ")
     screen.type("\x04")
     code, _ = screen.rest()
     assert code == 0
 
 
-def test_colours_only_where_they_are_wanted(home):
+def test_what_a_session_understands(home, capsys, monkeypatch):
+    lines = iter([KeyboardInterrupt, "/help", "/nonsense", "/temperature -1", "/temperature warm", "/seed 3", "Zebra",
+                  "/max-tokens 0", "/max-tokens 12", "the c", "/again", "", "/seed 3", "the c", "/top-k 1", "/options",
+                  EOFError])
+
+    def read(prompt):
+        print(prompt, end="")
+        line = next(lines)
+        if isinstance(line, str):
+            return line
+        raise line
+
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr("builtins.input", read)
+    monkeypatch.setattr(sys, "stdin", Stdin(terminal=True))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["generate"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    greeting, interrupted, help_, nonsense, negative, warm, seed, zebra, none, some, first, again, more, _, same, \
+        k, options, end = out.split("> ")
+    assert NEW in greeting and "Ctrl-D leaves" in interrupted and "/again" in help_
+    assert "/help" in nonsense
+    assert "--temperature -1.0: it must be" in negative
+    assert "/temperature 0.7" in warm
+    assert "seed 3" in seed
+    assert "'Z'" in zebra
+    assert "at least 1 token" in none
+    assert "max-tokens 12" in some
+    assert first.startswith("the c") and "12 tokens" in first
+    assert again.startswith("the c") and again != first
+    assert more.startswith(_spoken(again))
+    assert _spoken(same) == _spoken(first)
+    assert "top-k 1 " in k and "top-k 1 " in options
+    assert end == "\n"
+
+
+def _spoken(answer):
+    return answer.rpartition("\n12 tokens")[0]
+
+
+def test_colours_only_where_they_are_wanted(terminal):
     options = ("generate", "--max-tokens", "20", "--prompt", "the", "--probabilities")
-    code, coloured = Terminal(home, *options).rest()
+    code, coloured = terminal(*options).rest()
     assert code == 0
     assert "\x1b[38;5;" in coloured
-    code, plain = Terminal(home, *options, NO_COLOR="1").rest()
+    code, plain = terminal(*options, NO_COLOR="1").rest()
     assert code == 0
     assert "\x1b[38;5;" not in plain
     assert "digit below" in plain

@@ -193,10 +193,17 @@ def _write_samples(writer, ids, prompt, samples, view) -> None:
 
 def _head(sample: int, samples: int) -> None:
     if samples > 1:
-        click.secho(f"{chr(10) if sample else ''}── sample {sample + 1} of {samples}", dim=True)
+        say(f"{chr(10) if sample else ''}── sample {sample + 1} of {samples}", "dim")
 
 
 # -- how text is shown ------------------------------------------------------------------------------
+
+def say(text: str, style: str, end: str = "\n") -> None:
+    """A line on stdout in a style of rich, where the terminal knows styles."""
+    from rich.text import Text
+
+    console().print(Text(text, style), end=end, soft_wrap=True)
+
 
 class _Plain:
     """Text as it is written; on a terminal, what could steer it is made visible."""
@@ -206,7 +213,7 @@ class _Plain:
 
     def begin(self, prompt: str) -> None:
         self._last = ""
-        self._put(prompt, bold=True)
+        self._put(prompt, "bold")
 
     def add(self, step) -> None:
         self._put(step.text_piece)
@@ -215,16 +222,18 @@ class _Plain:
         if self._last != "\n":
             click.echo()
 
-    def _put(self, text: str, **style) -> None:
+    def _put(self, text: str, style: str | None = None) -> None:
         if not text:
             return
         self._last = text[-1]
         if self.terminal:
             from ..report.words import printable
 
-            click.secho(printable(text), nl=False, **style)
+            text = printable(text)
+        if style:
+            say(text, style, end="")
         else:
-            click.echo(text, nl=False)  # click.echo flushes, so a reader gets every token at once
+            click.echo(text, nl=False)  # it flushes, so a reader gets every token at once
 
 
 # Colour (of 256) and sign of a band of probabilities, from certain to surprising; the colours of Okabe
@@ -313,8 +322,8 @@ class _Alternatives:
 
     def begin(self, prompt: str) -> None:
         if prompt:
-            click.secho(f"after {_shown(prompt)}", dim=True)
-        click.secho(f"{'written':<16} likeliest", bold=True)
+            say(f"after {_shown(prompt)}", "dim")
+        say(f"{'written':<16} likeliest", "bold")
 
     def add(self, step) -> None:
         from rich.text import Text

@@ -7,6 +7,7 @@ import dataclasses
 import click
 
 from ..errors import UsageError
+from .generate import say
 
 # Commands that set a field of `generate.sampling.Options`, and how its value is read.
 _OPTIONS = {"temperature": float, "top-k": int, "top-p": float, "min-p": float, "repetition-penalty": float}
@@ -37,24 +38,22 @@ class Session:
             import readline  # noqa: F401  (gives input() an editable line and a history)
         trained = self.writer.trained
         if not self.quiet:
-            click.secho(f"{trained.name}, step {trained.step:,}\n"
-                        "Type how a text begins; /help says more, Ctrl-D leaves.", dim=True)
+            say(f"{trained.name}, step {trained.step:,}\n"
+                "Type how a text begins; /help says more, Ctrl-D leaves.", "dim")
         while True:
             try:
                 line = input("> ")
-            except EOFError:
-                click.echo()
-                return 0
-            except KeyboardInterrupt:
-                click.secho("\nCtrl-D leaves", dim=True)
-                continue
-            try:
                 if line.startswith("/"):
                     self._command(*(line[1:].split(None, 1) + ["", ""])[:2])
                 else:
                     self._answer(line or self.text)
+            except EOFError:
+                click.echo()
+                return 0
+            except KeyboardInterrupt:
+                say("\nCtrl-D leaves", "dim")
             except UsageError as error:
-                click.secho(str(error), fg="red")
+                say(str(error), "red")
 
     def _answer(self, prompt: str) -> None:
         # A text the model has written itself may be longer than its context; that is no news.
@@ -71,7 +70,7 @@ class Session:
         self.sample += 1
         self.view.end()
         if not self.quiet and self.writer.tokens:
-            click.secho(self.writer.summary(), dim=True)
+            say(self.writer.summary(), "dim")
 
     def _command(self, name: str, value: str) -> None:
         if name in ("help", "?"):
@@ -99,7 +98,7 @@ class Session:
     def _say_options(self) -> None:
         values = {"seed": self.writer.seed, "max-tokens": self.writer.max_tokens,
                   **{n: getattr(self.writer.options, n.replace("-", "_")) for n in _OPTIONS}}
-        click.secho(" · ".join(f"{n} {v}" for n, v in values.items()), dim=True)
+        say(" · ".join(f"{n} {v}" for n, v in values.items()), "dim")
 
 
 def _read(name: str, read, value: str):
