@@ -15,6 +15,8 @@ from train_toys import numbers
 
 from tinylm.train import checkpoint, rundir
 
+pytestmark = pytest.mark.slow
+
 SMALL = """
 [model]
 channels = 16

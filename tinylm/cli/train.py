@@ -15,6 +15,7 @@ from .common import SETTINGS, emit_json, note, output_options, threads_option
 SAMPLE_TOKENS = 300
 SAMPLE_TEMPERATURE = 0.8
 DRY_SECONDS = 2.0
+PEAK_SECONDS = 0.1
 CHINCHILLA = 20  # tokens a parameter; Hoffmann et al. 2022, arXiv:2203.15556, as usually rounded
 
 _PLACEHOLDERS = {"time_budget": "TIME", "warmup": "LENGTH", "schedule": "constant|cosine", "data": "CORPUS|FILE",
@@ -219,7 +220,8 @@ def _train(click_context, run, options, model, data, threads, notes, as_json, qu
     trainer.sample = _sampler(model, trainer.params, f, data, options.setup.seed)
     with stop_on_signals(trainer.stop):
         try:
-            last = live.view(trainer.events(), json=as_json, quiet=quiet)
+            last = live.view(trainer.events(), json=as_json, quiet=quiet,
+                             peak_flops=None if quiet else _peak(options.setup.backend))
         except (Diverged, CheckFailed):
             html.write(run.path)
             raise
@@ -250,6 +252,14 @@ def _sampler(model, params, f, data, seed):
                        sample=step, max_tokens=SAMPLE_TOKENS)
         return "".join(piece.text_piece for piece in steps)
     return sample
+
+
+def _peak(backend: str) -> float | None:
+    """Operations per second of this machine, measured in a moment; the kernels' yardstick only."""
+    if backend != "numba":
+        return None
+    from ..kernels.machine import peak_flops
+    return peak_flops(PEAK_SECONDS)
 
 
 # -- planning ---------------------------------------------------------------------------------------
