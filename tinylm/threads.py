@@ -66,7 +66,7 @@ def _wait_politely() -> None:
     running.  Read by GNU's OpenMP when numba starts it; a value set by the user stays.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+        os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 
 def prepare_blas() -> None:

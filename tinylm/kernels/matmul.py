@@ -1,9 +1,9 @@
 """The matrix product: packed panels, tiles that stay in registers, any shape.
 
 The product is cut into tiles of ROWS rows and a panel of columns.  A panel is a copy of some columns
-of b in the order in which a tile reads them, [K][width]; a needs a copy only where it is stored
-transposed.  A tile keeps its part of out in registers while k runs.  Which thread does which tile
-does not change what is added to what, so the result is the same to the bit for any number of threads.
+of b in the order in which a tile reads them, [K][width]; a needs no copy.  A tile keeps its part of
+out in registers while k runs.  Which thread does which tile does not change what is added to what,
+so the result is the same to the bit for any number of threads.
 """
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ from .simd import (
 K_CHUNK = 512       # k is cut here, so that a chunk of a panel (128 KB) stays in the second-level cache
 TILES_IN_BLOCK = 16  # rows of tiles that are taken through all panels before the next ones
 PACK_ROWS = 16      # rows of b packed at a time, where they lie next to each other
-BLOCK = TILES_IN_BLOCK * ROWS
 FEW_ROWS = 4        # up to here, packing b would cost more than the product itself
 
 
@@ -146,20 +145,10 @@ def tile_any(out, io, ldo, start, ist, lds, a, ia, rs, ks, b, ib, K, rows, colum
 
 
 @serial
-def _copy_block(block, a, first, rows, M, K):
-    """block[k BLOCK + r] = a[first + k M + r] for r < rows: part of a transposed a, close together."""
-    for k in range(K):
-        source, target = first + k * M, k * BLOCK
-        for r in range(rows):
-            block[target + r] = a[source + r]
-
-
-@serial
-def _share(out, start, lds, css, a, transposed, packed, scratch, M, N, K, first, last):
+def _share(out, start, lds, css, a, rs, ks, packed, M, N, K, first, last):
     """Tiles number first .. last-1 of the product; a tile's number counts rows within a block of
     rows, then panels, then blocks.  start advances by lds from row to row and by css from column to
     column: (0, 0) for zeros, (0, 1) for a bias, (N, 1) for out itself."""
-    one = np.int64(1)
     panels, column = 0, 0
     while column < N:
         column += panel_width(N - column)
@@ -175,8 +164,6 @@ def _share(out, start, lds, css, a, transposed, packed, scratch, M, N, K, first,
                 continue
             if number >= last:
                 break
-            if transposed:
-                _copy_block(scratch, a, block * ROWS + k * M, min(here * ROWS, M - block * ROWS), M, depth)
             column = 0
             while column < N:
                 width = panel_width(N - column)
@@ -186,10 +173,7 @@ def _share(out, start, lds, css, a, transposed, packed, scratch, M, N, K, first,
                     begin, ist, step = start, row * lds + column * css, lds
                     if k > 0:  # go on from what the chunks of k before this one have left
                         begin, ist, step = out, at, N
-                    source, ia, rs, ks = a, row * K + k, K, one
-                    if transposed:
-                        source, ia, rs, ks = scratch, t * ROWS, one, one * BLOCK
-                    tile_any(out, at, N, begin, ist, step, source, ia, rs, ks,
+                    tile_any(out, at, N, begin, ist, step, a, row * rs + k * ks, rs, ks,
                              packed, column * K + k * width, depth,
                              min(ROWS, M - row), min(width, N - column), width)
                 number += here
@@ -212,9 +196,9 @@ def _pack(packed, b, ks, cs, N, K, parts):
 
 
 @parallel
-def _product(out, start, lds, css, a, transposed, packed, scratch, M, N, K, tiles, parts):
+def _product(out, start, lds, css, a, rs, ks, packed, M, N, K, tiles, parts):
     for part in prange(parts):
-        _share(out, start, lds, css, a, transposed, packed, scratch[part], M, N, K,
+        _share(out, start, lds, css, a, rs, ks, packed, M, N, K,
                tiles * part // parts, tiles * (part + 1) // parts)
 
 
@@ -269,8 +253,8 @@ def multiply(out, start, lds, css, a, b, M, N, K, transpose_a, transpose_b):
         return
     packed = memory.empty(K * packed_columns.py_func(N))
     _pack(packed, b, 1 if transpose_b else N, K if transpose_b else 1, N, K, threads)
-    scratch = memory.empty((threads, BLOCK * min(K, K_CHUNK) if transpose_a else 0))
-    _product(out, start, lds, css, a, transpose_a, packed, scratch, M, N, K, _tile_count(M, N), threads)
+    rs, ks = (1, M) if transpose_a else (K, 1)
+    _product(out, start, lds, css, a, rs, ks, packed, M, N, K, _tile_count(M, N), threads)
 
 
 def _tile_count(M, N):

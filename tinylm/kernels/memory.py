@@ -11,13 +11,18 @@ from collections import defaultdict
 import numpy as np
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
-_shelf: dict[int, list[np.ndarray]] = defaultdict(list)
+_shelf: dict[int, list[tuple[np.ndarray, int]]] = defaultdict(list)  # (memory, where it is aligned)
+
+
+def _fresh(size: int) -> tuple[np.ndarray, int]:
+    raw = np.empty(size + _ALIGNMENT, np.uint8)
+    return raw, raw.ctypes.data + -raw.ctypes.data % _ALIGNMENT
 
 
 class _Block:
     """Lends its memory to arrays and gives it back when it is no longer needed."""
 
-    __slots__ = ("__array_interface__", "_raw", "_size")
+    __slots__ = ("__array_interface__", "_memory", "_size")
 
     def __init__(self, shape, dtype):
         size = math.prod(shape) * dtype.itemsize
@@ -25,13 +30,12 @@ class _Block:
         step = max(_ALIGNMENT, 1 << max(0, size.bit_length() - 4))
         self._size = -(-max(size, 1) // step) * step
         free = _shelf[self._size]
-        self._raw = free.pop() if free else np.empty(self._size + _ALIGNMENT, np.uint8)
-        address = self._raw.ctypes.data
+        self._memory = free.pop() if free else _fresh(self._size)
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str,
-                                    "data": (address + -address % _ALIGNMENT, False)}
+                                    "data": (self._memory[1], False)}
 
     def __del__(self):
-        _shelf[self._size].append(self._raw)
+        _shelf[self._size].append(self._memory)
 
 
 def empty(shape, dtype=np.float32) -> np.ndarray:
