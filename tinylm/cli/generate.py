@@ -46,7 +46,7 @@ def _run_options(command):
 @click.option("--probabilities", is_flag=True, help="Colour each character by how likely it was.")
 @click.option("--top", type=click.IntRange(1, 5), metavar="N",
               help="List the N likeliest tokens at every place (at most 5).")
-@click.option("--backend", type=click.Choice(["numba", "numpy"]), default="numpy", show_default=True,
+@click.option("--backend", type=click.Choice(["numba", "numpy"]), default="numba", show_default=True,
               help="Kernels or definitions; a token at a time, NumPy is the faster one.")
 def generate(run: str, checkpoint: str | None, prompt: str | None, max_tokens: int, temperature: float,
              top_k: int, top_p: float, min_p: float, repetition_penalty: float, seed: int, samples: int,

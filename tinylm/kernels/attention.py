@@ -16,7 +16,7 @@ from ..ops import shapes
 from ..ops.random import DropoutKey
 from . import memory
 from .jit import parallel, serial
-from .matmul import contiguous, pack_panel, packed_columns, panel_width, tile_any
+from .matmul import contiguous, dot, pack_panel, packed_columns, panel_width, tile_any
 from .residual import drop, mask_arguments, mask_numbers
 from .simd import ROWS, WIDE
 from .vector_math import exp32
@@ -145,14 +145,6 @@ def _gradient_row(prob, dprob, log_sum, delta, numbers, threshold, keep, scale):
 
 
 @serial
-def _dot(x, y):
-    total = np.float32(0.0)
-    for i in range(x.size):
-        total += x[i] * y[i]
-    return total
-
-
-@serial
 def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, ld, scratch, zeros, mask_row, numbers,
                    key, threshold, keep, scale):
     """One head of one sequence.  dout, out: flat, from the head's first element; dinp like inp."""
@@ -176,7 +168,7 @@ def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, ld, scratch,
         _scores(dprob, ld, dout, NOUGHT, C, values_t, D, T, q0, q1, zeros)
         for i in range(q0, q1):
             at = (i - q0) * ld
-            delta = _dot(dout[i * C:i * C + D], out[i * C:i * C + D])
+            delta = dot(dout[i * C:i * C + D], out[i * C:i * C + D])
             if threshold:
                 mask_numbers(numbers, mask_row + i, key)
             _gradient_row(prob[at:at + i + 1], dprob[at:at + i + 1], log_sums[i], delta, numbers, threshold,
@@ -262,7 +254,7 @@ def _extend_query(out, query, past_keys, past_values, low, score, scale):
     """out (D,) = softmax(scale query . keys) values; this head's keys and values start at column `low`."""
     high = low + query.size
     for j in range(score.size):
-        score[j] = _dot(query, past_keys[j, low:high])
+        score[j] = dot(query, past_keys[j, low:high])
     _softmax_row(score, scale)
     out[:] = 0.0
     for j in range(score.size):

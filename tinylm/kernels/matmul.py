@@ -203,10 +203,11 @@ def _product(out, start, lds, css, a, rs, ks, packed, M, N, K, tiles, parts):
 
 
 @serial
-def _dot(x, ix, y, iy, K):
+def dot(x, y):
+    """sum(x y) of two rows."""
     total = np.float32(0.0)
-    for k in range(K):
-        total += x[ix + k] * y[iy + k]
+    for i in range(x.size):
+        total += x[i] * y[i]
     return total
 
 
@@ -216,7 +217,7 @@ def _few_rows(out, start, lds, css, a, b, M, N, K, parts):
     for part in prange(parts):
         for n in range(N * part // parts, N * (part + 1) // parts):
             for m in range(M):
-                out[m * N + n] = start[m * lds + n * css] + _dot(a, m * K, b, n * K, K)
+                out[m * N + n] = start[m * lds + n * css] + dot(a[m * K:(m + 1) * K], b[n * K:(n + 1) * K])
 
 
 _ZEROS = np.zeros(WIDE, np.float32)
