@@ -25,7 +25,7 @@ demo: $(READY) ## Train a character GPT for a minute, read three samples, open a
 	@echo
 	$(BIN)/tinylm generate latest --samples 3 --max-tokens 700
 	@echo
-	@echo "The report with every curve: $$($(BIN)/tinylm runs show latest --json | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["report"])')"
+	@echo "The report, with every curve: $$(readlink -f runs/latest)/report.html"
 
 test: $(READY) ## Run all tests
 	$(BIN)/python -m pytest
