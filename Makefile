@@ -23,7 +23,7 @@ $(READY): setup.cfg pyproject.toml
 demo: $(READY) ## Train a character GPT for a minute, read three samples, open a report
 	$(BIN)/tinylm train --preset gpt-tiny --data stories
 	@echo
-	$(BIN)/tinylm generate latest --samples 3 --max-tokens 700
+	$(BIN)/tinylm generate latest --samples 3 --max-tokens 500 --temperature 0.7
 	@echo
 	@echo "The report, with every curve: $$(readlink -f runs/latest)/report.html"
 
