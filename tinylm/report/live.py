@@ -21,6 +21,7 @@ from .words import count, duration, finite, printable
 REFRESH = 0.25      # seconds between two pictures, at least
 SHARE = 0.008       # of the time may go into pictures, at most
 PLAIN_EVERY = 5.0   # seconds between two plain lines
+WAIT_EVERY = 1.0    # ... while kernels are compiled: a new user should not wonder
 SAMPLE_CHARS = 160  # of a sample in a plain line
 MOST_POINTS = 480   # of the training curve; more are merged in pairs
 SMALLEST = (40, 12)  # columns, rows: a smaller terminal gets plain lines
@@ -209,7 +210,7 @@ class Lines:
         self.progress, self.stream, self.clock = progress, stream, clock
         self._next = self._began = clock()
         self._gone = False
-        self._ticker = Ticker(self._wait, PLAIN_EVERY)
+        self._ticker = Ticker(self._wait, WAIT_EVERY)
 
     def show(self, event: Event) -> None:
         if isinstance(event, Started):
