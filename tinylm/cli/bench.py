@@ -13,6 +13,7 @@ from .common import SETTINGS, console, emit_json, note, output_options, threads_
 
 KINDS = ("gemm", "train", "decode")
 ROUNDS = 5  # windows of each measurement, in turn with the peak: a machine's speed drifts
+BUSY = 0.8  # a window whose peak is below this share of the best one was disturbed
 # (rows, inner, columns) of products that the presets' layers make
 SHAPES = ((2048, 128, 384), (2048, 512, 128), (768, 128, 512), (4096, 384, 1152), (4096, 1536, 384))
 DECODE_PROMPT, DECODE_TOKENS = 16, 200
@@ -61,12 +62,18 @@ def bench(kinds, presets, vocab, batch_size, context, dropout, seconds, backend,
 
 
 def _rounds(seconds: float, window):
-    """(results of `window(seconds of it)`, the measured peak), in turn."""
+    """(results of `window(seconds of it)`, the measured peak), in turn.
+
+    A peak that sinks meanwhile means that something else is running: that is said, on stderr.
+    """
     from ..kernels.machine import peak_flops
     peaks, results = [], []
     for _ in range(ROUNDS):
         peaks.append(peak_flops(min(0.3, seconds / ROUNDS)))
         results.append(window(seconds / ROUNDS))
+    if min(peaks) < BUSY * max(peaks):
+        note(f"the machine is busy with something else: its peak went from {max(peaks) / 1e9:.0f} down to "
+             f"{min(peaks) / 1e9:.0f} GFLOP/s while this was measured")
     return results, max(peaks)
 
 
