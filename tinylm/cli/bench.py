@@ -64,16 +64,22 @@ def bench(kinds, presets, vocab, batch_size, context, dropout, seconds, backend,
 def _rounds(seconds: float, window):
     """(results of `window(seconds of it)`, the measured peak), in turn.
 
-    A peak that sinks meanwhile means that something else is running: that is said, on stderr.
+    A peak that sinks meanwhile, or that is far from as many times one thread's as there are threads, means
+    that something else is running, or that two threads share a core: that is said, on stderr.
     """
+    import numba
+
     from ..kernels.machine import peak_flops
+    from ..threads import cpu_threads
     peaks, results = [], []
+    with cpu_threads(1):
+        alone = peak_flops(0.1)
     for _ in range(ROUNDS):
         peaks.append(peak_flops(min(0.3, seconds / ROUNDS)))
         results.append(window(seconds / ROUNDS))
-    if min(peaks) < BUSY * max(peaks):
-        note(f"the machine is busy with something else: its peak went from {max(peaks) / 1e9:.0f} down to "
-             f"{min(peaks) / 1e9:.0f} GFLOP/s while this was measured")
+    if min(peaks) < BUSY * max(*peaks, alone * numba.get_num_threads()):
+        note(f"the machine was busy: one thread reaches {alone / 1e9:.0f} GFLOP/s, but the threads together only "
+             f"{min(peaks) / 1e9:.0f} to {max(peaks) / 1e9:.0f} while this was measured")
     return results, max(peaks)
 
 
