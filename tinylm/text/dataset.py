@@ -10,6 +10,7 @@ final name is whole; and because `meta.json` seals itself and the other files, d
 """
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -362,12 +363,10 @@ def _sync(path: Path) -> None:
 
 def _discard(folder: Path) -> None:
     """Take a damaged folder away at once, then delete it; a reader that has it mapped keeps its pages."""
-    try:
-        aside = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    aside = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    with contextlib.suppress(FileNotFoundError):  # another process did it
         folder.rename(aside / folder.name)
-        shutil.rmtree(aside, ignore_errors=True)
-    except FileNotFoundError:
-        pass  # another process did it
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _sweep(root: Path) -> None:
