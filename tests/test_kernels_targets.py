@@ -1,0 +1,116 @@
+"""Kernels on processors other than this one, and the machine code of the innermost loops.
+
+Numba can compile for a lesser processor than it runs on.  A process of its own does that, since the
+target is fixed when numba is imported, and an instruction the target lacks would end the process.
+"""
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+
+from tinylm.kernels import activations, attention, cross_entropy, jit, simd
+from tinylm.kernels.matmul import tile
+
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
+
+# Products around the edges of tiles of 8 and 16 columns, whole and masked, with a k that is cut in
+# chunks; attention; and a kernel that takes exp.  The answer says what was compiled for.
+CHECK = """
+import itertools, json
+from tinylm import kernels
+from tinylm.audit import parity
+from tinylm.kernels import simd
+cases = [("matmul", dict(M=M, K=K, N=N, transpose_a=ta, transpose_b=tb, bias=tb))
+         for M, N in ((1, 17), (4, 5), (5, 16), (6, 9), (7, 31), (13, 33), (12, 1), (6, 23))
+         for K in (1, 65) for ta, tb in itertools.product((False, True), repeat=2)]
+cases += [("matmul", dict(M=13, K=1025, N=37, transpose_a=False, transpose_b=True, bias=True))]
+cases += [("attention", {k: v[-1] for k, v in parity.OPERATIONS["attention"].sizes.items()} | dict(T=T))
+          for T in (1, 7, 33)]
+cases += [("gelu", dict(B=2, T=3, C=C)) for C in (5, 33)]
+worst = max((d for name, sizes in cases for d in parity.compare(name, kernels, sizes, 0)), key=lambda d: d.share)
+print(json.dumps(dict(wide=simd.WIDE, features=sorted(simd.target_features()), cases=len(cases),
+                      share=worst.share, worst=str(worst))))
+"""
+
+
+def _compiled_for(target: dict[str, str]) -> dict:
+    """What CHECK answers in a process that compiles for `target`."""
+    done = subprocess.run([sys.executable, "-c", CHECK], env={**os.environ, **target}, text=True, timeout=300,
+                          capture_output=True)
+    assert done.returncode == 0, done.stderr or f"ended by signal {-done.returncode}"
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_kernels_of_any_processor_compute_their_definitions():
+    answer = _compiled_for({"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""})
+    assert not {"avx", "avx2", "fma", "avx512f"} & set(answer["features"])
+    assert answer["wide"] == (8 if X86 else answer["wide"])
+    assert answer["share"] <= 1, answer["worst"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (X86 and {"avx2", "fma"} <= simd.target_features()), reason="needs AVX2 and FMA")
+def test_kernels_of_a_processor_with_avx2_compute_their_definitions():
+    answer = _compiled_for(AVX2)
+    assert "avx2" in answer["features"] and "avx512f" not in answer["features"]
+    assert answer["wide"] == 16
+    assert answer["share"] <= 1, answer["worst"]
+
+
+# ------------------------------------------------------------------------------------ machine code
+def _assembly(function, *arguments) -> str:
+    """Machine code of a kernel, compiled afresh: what comes from the cache has none to show."""
+    fresh = numba.njit(function.py_func, nogil=True, error_model="numpy", fastmath=jit.FASTMATH)
+    fresh.compile(arguments)
+    return next(iter(fresh.inspect_asm().values()))
+
+
+FLAT, INDEX, FLOAT = numba.float32[::1], numba.intp, numba.float32
+
+
+@pytest.mark.skipif(not {"fma", "neon"} & simd.target_features(), reason="the target has no fused multiply-add")
+def test_a_tile_is_fused_multiply_adds_on_the_widest_registers():
+    code = _assembly(tile, FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, INDEX, FLAT,
+                     INDEX, INDEX, INDEX, INDEX, simd.Vector(simd.WIDE))
+    features = simd.target_features()
+    pattern, lanes = ((r"\bvfmadd\w+ps\b.*%zmm", 16) if "avx512f" in features else
+                      (r"\bvfmadd\w+ps\b.*%ymm", 8) if "avx2" in features else (r"\bfmla\b.*\.4s", 4))
+    # Each of the ROWS rows of a step of k takes WIDE lanes; unrolling makes it more, never fewer.
+    assert len(re.findall(pattern, code)) >= simd.ROWS * simd.WIDE // lanes
+    assert not re.search(r"\bv?mulps\b|\bv?mulss\b|\bfmaf?\b", code), "a product that is not fused"
+
+
+_LIBRARY = re.compile(r"\b_?(exp|exp2|expm1|tanh)f?\b(?=[,@)\s]|$)", re.MULTILINE)
+
+USERS_OF_EXP = {
+    "log of the sum of exp": (cross_entropy._log_sum_exp, FLAT),
+    "probabilities of a row": (cross_entropy._prob_row, FLAT, FLAT, FLOAT, FLOAT),
+    "attention's softmax": (attention._softmax_row, FLAT, FLOAT),
+    "attention, backward": (attention._gradient_row, FLAT, FLAT, FLOAT, FLOAT, numba.uint32[::1], numba.uint32,
+                            FLOAT, FLOAT),
+    "gelu": (activations._gelu_forward_range, FLAT, FLAT),
+    "gelu, backward": (activations._gelu_backward_range, FLAT, FLAT, FLAT),
+}
+
+
+@pytest.mark.parametrize("name", USERS_OF_EXP)
+def test_exp_is_arithmetic_and_no_call_of_the_library(name):
+    assert not set(_LIBRARY.findall(_assembly(*USERS_OF_EXP[name])))
+
+
+def test_a_call_of_the_library_is_found():
+    @numba.njit
+    def plain(out, inp):
+        for i in range(inp.size):
+            out[i] = np.tanh(inp[i]) if inp[i] > 0 else np.exp(inp[i])
+    assert {"exp", "tanh"} <= set(_LIBRARY.findall(_assembly(plain, FLAT, FLAT)))
