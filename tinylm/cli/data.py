@@ -7,6 +7,7 @@ import click
 
 from ..errors import DataMissing, UsageError, nearest
 from .common import SETTINGS, console, emit_json, note, output_options
+from .loading import open_data
 
 _SHOWN_CHARACTERS = 1_200
 
@@ -94,7 +95,7 @@ def prepare(source: str, documents: str, size: str | None, seed: int, as_json: b
     The split into training and validation is by document: a tenth of them, always the same for the
     same seed.  What is prepared already is found again at once.
     """
-    dataset = _prepared(source, documents, size, seed, quiet)
+    dataset = open_data(source, documents, size, seed, quiet=quiet)
     if as_json:
         emit_json(_summary(dataset))
     else:
@@ -116,7 +117,7 @@ def show(source: str, documents: str, size: str | None, seed: int, count: int, s
         raise UsageError(f"--count {count}: between 0 and 1000 documents can be shown")
     if split not in ("train", "val"):
         raise UsageError(f"--split {split}{nearest(split, ['train', 'val'])}")
-    dataset = _prepared(source, documents, size, seed, quiet)
+    dataset = open_data(source, documents, size, seed, quiet=quiet)
     texts = list(dataset.documents(split, limit=count))
     if as_json:
         emit_json(_summary(dataset) | {"split": split, "documents": texts})
@@ -129,24 +130,6 @@ def show(source: str, documents: str, size: str | None, seed: int, count: int, s
 
 
 # -- inside -----------------------------------------------------------------------------------------
-
-def _prepared(source: str, documents: str, size: str | None, seed: int, quiet: bool):
-    from ..text import dataset, download
-
-    if size is not None:
-        if source == "stories" and not size.strip().isdecimal():
-            raise UsageError(f"--size {size}: for stories, give their number, such as 5500")
-        number = download.parse_size(size)
-    screen = console(stderr=True)
-    if screen.is_terminal and not quiet:
-        with screen.status(f"preparing {source}"):
-            found = dataset.prepare(source, documents=documents, size=size and number, seed=seed)
-    else:
-        found = dataset.prepare(source, documents=documents, size=size and number, seed=seed)
-    for text in found.notes:
-        note(text, quiet)
-    return found
-
 
 def _summary(dataset) -> dict:
     meta = dataset.meta

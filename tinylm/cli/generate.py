@@ -404,20 +404,16 @@ def evaluate(run: str, checkpoint: str | None, data: str | None, documents: str,
 
 def _dataset(trained, data: str | None, documents: str, quiet: bool):
     """The text to measure on, in the tokens of the run."""
-    from ..text import dataset, download
-
+    from .loading import open_data
     tokenizer, source, size = trained.tokenizer, data, None
     if data is None:
         setup = trained.config().setup
-        source, documents = setup.data, setup.documents
-        size = None if setup.size is None else download.parse_size(setup.size)
-    with _status(f"preparing {source}", quiet):
-        if data is None:
-            found = dataset.prepare(source, documents=documents, size=size)
-            if found.tokenizer.digest == tokenizer.digest:
-                return found
-            note(f"{source} is not what it was when {trained.name} was trained: other characters", quiet)
-        return dataset.prepare(source, documents=documents, size=size, tokenizer=tokenizer)
+        source, documents, size = setup.data, setup.documents, setup.size
+        found = open_data(source, documents, size, quiet=quiet)
+        if found.tokenizer.digest == tokenizer.digest:
+            return found
+        note(f"{source} is not what it was when {trained.name} was trained: other characters", quiet)
+    return open_data(source, documents, size, tokenizer=tokenizer, quiet=quiet)
 
 
 def _measure(trained, f, windows, total: int, quiet: bool):

@@ -1,6 +1,7 @@
-"""Models by name: the shape of a preset, or a run with its trained weights."""
+"""What commands ask for by name: a run with its trained weights, prepared data, operations."""
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 from pathlib import Path
@@ -8,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import DataMissing, UsageError, nearest
+from .common import console, note
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +93,31 @@ def open_run(name: str, which: str | None = None) -> Trained:
         raise DataMissing(f"{folder}: the tokenizer has {tokenizer.vocab_size} symbols, "
                           f"the model {model.config.vocab}")
     return Trained(run, which, found.step, model, params, tokenizer)
+
+
+def open_data(source: str, documents: str = "auto", size: str | None = None, seed: int = 0, *, tokenizer=None,
+              quiet: bool = False):
+    """A corpus or text file as tokens (`text.dataset.Dataset`), prepared where it is not yet.
+
+    size       as on the command line: a number of stories, or a part of tinystories such as 20MB
+    seed       of the split, and of generated stories
+    tokenizer  to read it in; None: one made for the text
+
+    Raises     UsageError for a size that makes no sense, and what `text.dataset.prepare` raises
+    """
+    from ..text import dataset, download
+
+    wanted = {"documents": documents, "seed": seed, "tokenizer": tokenizer}
+    if size is not None:
+        if source == "stories" and not (size.strip().isdecimal() and len(size) <= 15):
+            raise UsageError(f"--size {size}: for stories, give their number, such as 5500")
+        wanted["size"] = int(size) if source == "stories" else download.parse_size(size)
+    screen = console(stderr=True)
+    with screen.status(f"preparing {source}") if screen.is_terminal and not quiet else contextlib.nullcontext():
+        found = dataset.prepare(source, **wanted)
+    for text in found.notes:
+        note(text, quiet)
+    return found
 
 
 def is_run(name: str) -> bool:

@@ -117,9 +117,9 @@ def _prepare(options: config.Config, threads: int, quiet: bool):
 
 
 def _dataset(setup: config.Setup, quiet: bool):
-    from .data import _prepared
+    from .loading import open_data
     # The split has a seed of its own, so that runs with different --seed share one validation text.
-    return _prepared(setup.data, setup.documents, setup.size, 0, quiet)
+    return open_data(setup.data, setup.documents, setup.size, quiet=quiet)
 
 
 def _model(options: config.Config, dataset):
