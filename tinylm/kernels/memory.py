@@ -42,13 +42,3 @@ def empty(shape, dtype=np.float32) -> np.ndarray:
     """A C-contiguous array on a 64-byte boundary; its contents are whatever was there before."""
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     return np.asarray(_Block(shape, np.dtype(dtype)))
-
-
-def release() -> None:
-    """Hand the memory on the shelf back to the system."""
-    _shelf.clear()
-
-
-def shelved() -> int:
-    """Bytes on the shelf."""
-    return sum(size * len(blocks) for size, blocks in _shelf.items())
