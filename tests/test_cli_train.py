@@ -144,7 +144,7 @@ def test_a_run_that_diverges_keeps_its_report_and_exits_with_5(place, say, monke
     (["--data", "storys"], 2, ["did you mean 'stories'"]),
     (["--data", "."], 4, []), (["--data", "empty.txt"], 4, ["empty"]), (["--data", "binary.bin"], 4, ["binary"]),
     (["--data", "short.txt"], 4, ["context"]),
-    (["--context", "5000"], 4, ["too few for a context of 5000"]),
+    (["--context", "5000"], 4, ["the training text has", "too few for a context of 5000"]),
     (["--batch-size", "-2"], 2, ["--batch-size -2"]), (["--lr", "1e99"], 2, ["--lr 1e99"]),
     (["--steps", "0"], 2, ["--steps 0"]), (["--steps", "5", "--tokens", "5"], 2, ["only one"]),
     (["--cpu-threads", "0"], 2, ["--cpu-threads 0"]), (["--cpu-threads", "-3"], 2, ["--cpu-threads -3"]),

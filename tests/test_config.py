@@ -118,6 +118,7 @@ def test_a_lower_rate_takes_the_end_of_the_cosine_along():
 @pytest.mark.parametrize("flags, message", [
     ({"lr": "-1"}, "--lr -1: it should be a number above 0 and at most 10"),
     ({"lr": "1e9"}, "--lr 1e9: it should be"), ({"lr": "nan"}, "--lr nan: it should be"),
+    ({"seed": str(2**63)}, "--seed 9223372036854775808: it should be a whole number of at most 9,223,372,036"),
     ({"batch_size": "0"}, "--batch-size 0: it should be a whole number of at least 1"),
     ({"batch_size": "10**9"}, "--batch-size"), ({"context": "-1"}, "--context -1"),
     ({"steps": "1.5"}, "--steps 1.5"),

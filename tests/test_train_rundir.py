@@ -92,3 +92,9 @@ def test_sessions_are_kept_in_environment(tmp_path):
     found = json.loads((run.path / "environment.json").read_text())
     assert found["backend"] == "numpy" and [r["backend"] for r in found["resumed"]] == ["numba"]
     assert found["processors"] >= 1 and found["numpy"]
+
+
+def test_a_folder_that_cannot_be_held_is_one_clear_line(tmp_path):
+    (tmp_path / "LOCK").mkdir()  # root, too, cannot open a folder for writing
+    with pytest.raises(TinylmError, match=f"nothing can be written in {tmp_path}: "):
+        RunDir(tmp_path)

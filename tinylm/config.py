@@ -54,7 +54,8 @@ def whole(low: int, high: int = 10**12) -> Reader:
             value = Fraction(match[1].replace("_", "")) * _SCALES[match[2]]
             value = int(value) if value.denominator == 1 else value
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(wanted)
+            too_large = isinstance(value, int) and value > high
+            raise ValueError(f"a whole number of at most {high:,}" if too_large else wanted)
         return value
     return read
 

@@ -9,6 +9,7 @@ import time
 import click
 
 from .. import config
+from ..errors import UsageError
 from .common import SETTINGS, console, emit_json, note, output_options, threads_option
 
 KINDS = ("gemm", "train", "decode")
@@ -39,6 +40,8 @@ def bench(kinds, presets, vocab, batch_size, context, dropout, seconds, backend,
     Each figure is a median over windows that take turns with a loop of nothing but multiply-adds in
     registers; the best of those is the peak the figure is compared with.  Run it on an idle machine.
     """
+    if seconds != seconds:  # click's range lets NaN pass
+        raise UsageError("--seconds nan: it should be a number")
     given = {name: value for name, value in (("batch_size", batch_size), ("context", context), ("dropout", dropout))
              if value is not None}
     results = []

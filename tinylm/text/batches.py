@@ -20,7 +20,7 @@ def batch(tokens: np.ndarray, seed: int, step: int, batch_size: int, context: in
     Shapes  inputs, targets (B, T) int32
     Raises  DataMissing where n ≤ T; UsageError for sizes below one or a negative step
     """
-    _check(tokens, context, batch_size)
+    _check("the training text", tokens, context, batch_size)
     if step < 0 or micro < 0:
         raise UsageError(f"step {step}, micro {micro}: neither may be negative")
     starts = generator(seed, "batch", step, micro).integers(0, len(tokens) - context, size=batch_size)
@@ -37,7 +37,7 @@ def windows(tokens: np.ndarray, context: int, limit: int | None = None,
     Shapes  inputs, targets (≤ B, T) int32; the shorter last window comes alone, as (1, < T)
     Raises  DataMissing where the stream is not longer than the context; UsageError for sizes below one
     """
-    _check(tokens, context, batch_size)
+    _check("the text to evaluate on", tokens, context, batch_size)
     if limit is not None and limit < 1:
         raise UsageError(f"limit {limit}: at least 1 token is needed")
     targets = len(tokens) - 1 if limit is None else min(limit, len(tokens) - 1)
@@ -55,9 +55,9 @@ def _windows(tokens, context, targets, batch_size):
         yield piece[None, :-1], piece[None, 1:]
 
 
-def _check(tokens: np.ndarray, context: int, batch_size: int) -> None:
+def _check(what: str, tokens: np.ndarray, context: int, batch_size: int) -> None:
     if batch_size < 1 or context < 1:
         raise UsageError(f"batch size {batch_size}, context {context}: both must be at least 1")
     if len(tokens) <= context:
-        raise DataMissing(f"the text has {len(tokens)} tokens, too few for a context of {context}: "
+        raise DataMissing(f"{what} has {len(tokens)} tokens, too few for a context of {context}: "
                           "use a longer text or a smaller context")

@@ -224,7 +224,10 @@ class RunDir:
 
 def _lock(path: Path):
     """Hold the folder.  The system frees the lock when its process ends, however it ends."""
-    handle = (path / "LOCK").open("a+", encoding="utf-8")
+    try:
+        handle = (path / "LOCK").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise TinylmError(f"nothing can be written in {path}: {error.strerror or error}") from None
     for attempt in range(_TRIES):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
