@@ -3,6 +3,9 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -209,3 +212,12 @@ def test_bad_input_is_one_line(capsys, args, code, says):
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert says in err
+
+
+def test_a_reader_that_leaves_is_no_error():
+    """As in `tinylm info gpt-run1 | head -1`."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run([sys.executable, "-m", "tinylm", "info", "gpt-run1"], stdout=theirs, stderr=subprocess.PIPE)
+    os.close(theirs)
+    assert (done.returncode, b"rror" in done.stderr) == (0, False), done.stderr

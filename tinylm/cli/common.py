@@ -5,6 +5,7 @@ Data goes to stdout, progress and notes to stderr, so that `tinylm ... --json > 
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import click
@@ -58,5 +59,11 @@ def _finite(value):
 def console(stderr: bool = False):
     """A rich console that honours NO_COLOR, TERM=dumb and pipes."""
     from rich.console import Console
+
+    class PipedConsole(Console):
+        def on_broken_pipe(self):  # rich would end the program with code 1: the command's own code counts
+            self.quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, soft_wrap=not stream.isatty(), highlight=False)
+    return PipedConsole(file=stream, soft_wrap=not stream.isatty(), highlight=False)
