@@ -224,7 +224,7 @@ _ZEROS = np.zeros(WIDE, np.float32)
 
 
 def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, add_to=None):
-    """The twin of `tinylm.ops.matmul`: float32, same arguments, same result.
+    """The twin of `tinylm.ops.matmul`: float32, same arguments, same result; b may also be int8.
 
     Raises    ShapeError
     """
@@ -234,7 +234,7 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, add_to=None
         raise shapes.ShapeError(f"a {a.shape} and b {b.shape} do not share their inner dimension")
     if add_to is not None and (add_to.shape != (M, N) or not add_to.flags.c_contiguous):
         raise shapes.ShapeError(f"add_to is {add_to.shape}; the product wants a contiguous ({M}, {N})")
-    a, b = contiguous(a), contiguous(b)
+    a, b = contiguous(a), contiguous(b, np.int8 if b.dtype == np.int8 else np.float32)
     out = memory.empty((M, N)) if add_to is None else add_to
     flat = out.reshape(-1)
     start = (flat, N, 1) if add_to is not None else (_ZEROS, 0, 0) if bias is None else (bias, 0, 1)
@@ -266,8 +266,8 @@ def _tile_count(M, N):
     return -(-M // ROWS) * panels
 
 
-def contiguous(x):
+def contiguous(x, dtype=np.float32):
     """x as float32 in C order and writable, so that a kernel is compiled for one layout only."""
-    if x.dtype == np.float32 and x.flags.c_contiguous and x.flags.writeable:
+    if x.dtype == dtype and x.flags.c_contiguous and x.flags.writeable:
         return x
-    return np.require(x, np.float32, ["C", "A", "W"])
+    return np.require(x, dtype, ["C", "A", "W"])

@@ -2,7 +2,9 @@
 from .base import Layer, Pass, Tape
 from .basic import Embedding, Head, LayerNorm, Linear, Residual
 from .parameters import Parameter, Parameters
+from .recurrent import BitLinear, HeadNorm, Recurrence, RecurrentBlock, TernaryFeedForward, TokenShift
 from .transformer import Attention, Block, FeedForward
 
-__all__ = ["Attention", "Block", "Embedding", "FeedForward", "Head", "Layer", "LayerNorm", "Linear",
-           "Parameter", "Parameters", "Pass", "Residual", "Tape"]
+__all__ = ["Attention", "BitLinear", "Block", "Embedding", "FeedForward", "Head", "HeadNorm", "Layer", "LayerNorm",
+           "Linear", "Parameter", "Parameters", "Pass", "Recurrence", "RecurrentBlock", "Residual", "Tape",
+           "TernaryFeedForward", "TokenShift"]

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -43,6 +43,7 @@ class Pass:
     tape      what backward needs, or None when there will be no backward
     dropout   the key of this step's masks, or None: no dropout
     observe   called as observe(layer, inp, out) after each layer, or None
+    made      what was computed from the parameters alone, such as ternary codes: once in a pass
     """
 
     f: ModuleType
@@ -51,6 +52,13 @@ class Pass:
     tape: Tape | None = None
     dropout: DropoutKey | None = None
     observe: Callable[[Layer, np.ndarray, np.ndarray], None] | None = None
+    made: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, name: str, make: Callable[[np.ndarray], Any]) -> Any:
+        """make(the parameter called name), computed at its first use in this pass."""
+        if name not in self.made:
+            self.made[name] = make(self.p[name])
+        return self.made[name]
 
     def remember(self, layer: Layer, value: Any) -> None:
         if self.tape is not None:

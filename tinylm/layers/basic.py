@@ -8,24 +8,27 @@ NORM_EPS = 1e-5
 
 
 class Embedding(Layer):
-    """Tokens and learned positions: (B, T) -> (B, T, C)."""
+    """Tokens and learned positions: (B, T) -> (B, T, C); 0 positions for none."""
 
     def __init__(self, name, vocab, positions, channels, std=0.02):
         self.name = name
         self.tokens = Parameter(f"{name}.tokens", (vocab, channels), True, ("normal", std))
-        self.positions = Parameter(f"{name}.positions", (positions, channels), True, ("normal", std))
+        self.positions = Parameter(f"{name}.positions", (positions, channels), True,
+                                   ("normal", std)) if positions else None
 
     def own_parameters(self):
-        return [self.tokens, self.positions]
+        return [self.tokens] + [self.positions] * (self.positions is not None)
+
+    def _of(self, source):
+        return source[self.tokens.name], source[self.positions.name] if self.positions else None
 
     def forward(self, tokens, run, start=0):
-        out, cache = run.f.embedding_forward(tokens, run.p[self.tokens.name], run.p[self.positions.name], start)
+        out, cache = run.f.embedding_forward(tokens, *self._of(run.p), start)
         run.remember(self, cache)
         return run.seen(self, tokens, out)
 
     def backward(self, dout, run):
-        cache = run.recall(self)
-        run.f.embedding_backward(dout, cache, add_to=(run.g[self.tokens.name], run.g[self.positions.name]))
+        run.f.embedding_backward(dout, run.recall(self), add_to=self._of(run.g))
 
 
 class Linear(Layer):
