@@ -45,8 +45,11 @@ class Linear(Layer):
     def _of(self, source):
         return source[self.weight.name], source[self.bias.name] if self.bias else None
 
+    def _packed(self, run):
+        return run.once(self.weight.name, run.f.pack), run.p[self.bias.name] if self.bias else None
+
     def forward(self, inp, run):
-        out, cache = run.f.linear_forward(inp, *self._of(run.p))
+        out, cache = run.f.linear_forward(inp, *self._packed(run))
         run.remember(self, cache)
         return run.seen(self, inp, out)
 
@@ -107,14 +110,14 @@ class Head(Layer):
         self.weight = tied_to or Parameter(f"{name}.weight", (vocab, channels), True, ("normal", std))
         self.bias = Parameter(f"{name}.bias", (vocab,), False, ("constant", 0.0)) if bias else None
 
-    _of, multiplies = Linear._of, Linear.multiplies
+    _of, _packed, multiplies = Linear._of, Linear._packed, Linear.multiplies
 
     def own_parameters(self):
         return [self.weight] * (not self.tied) + [self.bias] * (self.bias is not None)
 
     def logits(self, inp, run):
         """(..., C) -> (..., V); remembers nothing."""
-        return run.seen(self, inp, run.f.linear_forward(inp, *self._of(run.p))[0])
+        return run.seen(self, inp, run.f.linear_forward(inp, *self._packed(run))[0])
 
     def forward(self, inp, targets, run):
         """(B, T, C) and targets (B, T) -> losses (B*T,) in nats."""

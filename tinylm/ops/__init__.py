@@ -21,7 +21,7 @@ from .cross_entropy import (
 from .embedding import embedding_backward, embedding_forward
 from .layernorm import headnorm_backward, headnorm_forward, layernorm_backward, layernorm_forward
 from .linear import linear_backward, linear_forward
-from .matmul import matmul
+from .matmul import matmul, pack
 from .optimizer import adamw_step, clip_scale, global_norm
 from .recurrence import recurrence_backward, recurrence_forward
 from .residual import dropout_backward, dropout_forward, residual_backward, residual_forward
