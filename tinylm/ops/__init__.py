@@ -23,6 +23,7 @@ from .layernorm import headnorm_backward, headnorm_forward, layernorm_backward, 
 from .linear import linear_backward, linear_forward
 from .matmul import matmul, pack
 from .optimizer import adamw_step, clip_scale, global_norm
+from .packed import pack_ternary, packed_bitlinear, packed_product, unpack_ternary
 from .recurrence import recurrence_backward, recurrence_forward
 from .residual import dropout_backward, dropout_forward, residual_backward, residual_forward
 from .ternary import bitlinear_backward, bitlinear_forward, quantize_activations, ternarize
