@@ -105,6 +105,18 @@ def truth(value) -> bool:
     return value
 
 
+SMALLEST_VOCAB, LARGEST_VOCAB = 257, 65_535  # every byte and end-of-text; ids are kept in 16 bits
+CHARACTERS = "characters"
+
+
+def vocabulary(value) -> int | None:
+    """Symbols of a byte-level BPE, or None for "characters"."""
+    try:
+        return None if value == CHARACTERS else whole(SMALLEST_VOCAB, LARGEST_VOCAB)(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or {CHARACTERS}") from None
+
+
 LONGEST = 366 * 24 * 3600.0
 
 
@@ -203,6 +215,7 @@ class Setup:
     data: str | None = option(None, text, "Corpus (stories, python, tinystories) or text file.")
     documents: str = option("auto", choice("auto", "blank-line", "whole"), "Where a file's documents end.")
     size: str | None = option(None, text, "Stories to generate, or part of tinystories (20MB).")
+    vocab: int | None = option(None, vocabulary, "Symbols of byte-level BPE; default: a symbol a character.")
     seed: int = option(0, whole(0, 2**63 - 1), "Decides initial weights, batches, dropout and samples.")
     cpu_threads: int | None = option(None, whole(1, 10**6), "Threads to use (default: all processors).")
     backend: str = option("numba", choice("numba", "numpy"), "Fast kernels, or the definitions they copy.")

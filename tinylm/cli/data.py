@@ -1,6 +1,7 @@
 """`tinylm data`: the corpora, from download to tokens."""
 from __future__ import annotations
 
+import contextlib
 import time
 
 import click
@@ -22,6 +23,8 @@ def _source_options(command):
                          help="Of the split, and of generated stories."),
             click.option("--size", metavar="N|SIZE",
                          help="How many stories, or how much of tinystories (20MB)."),
+            click.option("--vocab", metavar="N", help="Symbols of a byte-level BPE, such as 8192 "
+                                                      "(default: a symbol for each character)."),
             click.option("--documents", default="auto", show_default=True,
                          metavar="auto|blank-line|whole",
                          help="Where a file's documents end: <|endoftext|> if it has any, empty lines, "
@@ -88,13 +91,15 @@ def get(name: str, subset: str | None, as_json: bool, quiet: bool):
               epilog="Example: tinylm data prepare notes.txt --documents blank-line")
 @_source_options
 @output_options
-def prepare(source: str, documents: str, size: str | None, seed: int, as_json: bool, quiet: bool):
+def prepare(source: str, documents: str, size: str | None, vocab: str | None, seed: int, as_json: bool, quiet: bool):
     """Turn a corpus or a text into tokens.
 
     The split into training and validation is by document: a tenth of them, always the same for the
     same seed.  What is prepared already is found again at once.
+
+    With --vocab, tokens are pieces of words: a byte-level BPE, learned from the training part alone.
     """
-    dataset = _prepared(source, documents, size, seed, quiet)
+    dataset = _prepared(source, documents, size, seed, quiet, _vocab(vocab))
     if as_json:
         emit_json(_summary(dataset))
     else:
@@ -106,7 +111,7 @@ def prepare(source: str, documents: str, size: str | None, seed: int, as_json: b
 @click.option("--count", type=int, default=2, show_default=True, help="How many documents to print.")
 @click.option("--split", default="train", show_default=True, metavar="train|val", help="Of which part.")
 @output_options
-def show(source: str, documents: str, size: str | None, seed: int, count: int, split: str,
+def show(source: str, documents: str, size: str | None, vocab: str | None, seed: int, count: int, split: str,
          as_json: bool, quiet: bool):
     """Print some documents and the counts.
 
@@ -116,7 +121,7 @@ def show(source: str, documents: str, size: str | None, seed: int, count: int, s
         raise UsageError(f"--count {count}: between 0 and 1000 documents can be shown")
     if split not in ("train", "val"):
         raise UsageError(f"--split {split}{nearest(split, ['train', 'val'])}")
-    dataset = _prepared(source, documents, size, seed, quiet)
+    dataset = _prepared(source, documents, size, seed, quiet, _vocab(vocab))
     texts = list(dataset.documents(split, limit=count))
     if as_json:
         emit_json(_summary(dataset) | {"split": split, "documents": texts})
@@ -130,7 +135,16 @@ def show(source: str, documents: str, size: str | None, seed: int, count: int, s
 
 # -- inside -----------------------------------------------------------------------------------------
 
-def _prepared(source: str, documents: str, size: str | None, seed: int, quiet: bool):
+def _vocab(value: str | None) -> int | None:
+    from ..config import vocabulary
+
+    try:
+        return None if value is None else vocabulary(value)
+    except ValueError as error:
+        raise UsageError(f"--vocab {value}: it should be {error}") from None
+
+
+def _prepared(source: str, documents: str, size: str | None, seed: int, quiet: bool, vocab: int | None = None):
     from ..text import dataset, download
 
     if size is not None:
@@ -138,11 +152,9 @@ def _prepared(source: str, documents: str, size: str | None, seed: int, quiet: b
             raise UsageError(f"--size {size}: for stories, give their number, such as 5500")
         number = download.parse_size(size)
     screen = console(stderr=True)
-    if screen.is_terminal and not quiet:
-        with screen.status(f"preparing {source}"):
-            found = dataset.prepare(source, documents=documents, size=size and number, seed=seed)
-    else:
-        found = dataset.prepare(source, documents=documents, size=size and number, seed=seed)
+    status = screen.status(f"preparing {source}") if screen.is_terminal and not quiet else contextlib.nullcontext()
+    with status:
+        found = dataset.prepare(source, documents=documents, size=size and number, seed=seed, vocab=vocab)
     for text in found.notes:
         note(text, quiet)
     return found

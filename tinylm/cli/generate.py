@@ -406,17 +406,17 @@ def _dataset(trained, data: str | None, documents: str, quiet: bool):
     """The text to measure on, in the tokens of the run."""
     from ..text import dataset, download
 
-    tokenizer, source, size = trained.tokenizer, data, None
+    tokenizer, source, size, vocab = trained.tokenizer, data, None, None
     if data is None:
         setup = trained.config().setup
-        source, documents = setup.data, setup.documents
+        source, documents, vocab = setup.data, setup.documents, setup.vocab
         size = None if setup.size is None else download.parse_size(setup.size)
     with _status(f"preparing {source}", quiet):
         if data is None:
-            found = dataset.prepare(source, documents=documents, size=size)
+            found = dataset.prepare(source, documents=documents, size=size, vocab=vocab)
             if found.tokenizer.digest == tokenizer.digest:
                 return found
-            note(f"{source} is not what it was when {trained.name} was trained: other characters", quiet)
+            note(f"{source} is not what it was when {trained.name} was trained: another text", quiet)
         return dataset.prepare(source, documents=documents, size=size, tokenizer=tokenizer)
 
 

@@ -77,7 +77,7 @@ def _vocabulary_of(corpus: str | None) -> tuple[int, str]:
     from ..text.tokenizer import Tokenizer
 
     for found in prepared():
-        if found["name"] == corpus:
+        if found["name"] == corpus and found["vocabulary"].startswith("char-"):
             return Tokenizer.load(found["path"]).vocab_size, f"the corpus {corpus} as prepared here"
     return ASSUMED_VOCAB, "assumed, as tiny Shakespeare has; --vocab N sets another"
 

@@ -19,9 +19,10 @@ PEAK_SECONDS = 0.1
 CHINCHILLA = 20  # tokens a parameter; Hoffmann et al. 2022, arXiv:2203.15556, as usually rounded
 
 _PLACEHOLDERS = {"time_budget": "TIME", "warmup": "LENGTH", "schedule": "constant|cosine", "data": "CORPUS|FILE",
-                 "documents": "auto|blank-line|whole", "size": "N|SIZE", "backend": "numba|numpy",
-                 "precision": "float32|bfloat16", "lr": "X", "min_lr": "X", "weight_decay": "X", "clip": "X"}
-_SETUP_FLAGS = ("data", "documents", "size", "seed", "backend", "precision")
+                 "documents": "auto|blank-line|whole", "size": "N|SIZE", "vocab": "N|characters",
+                 "backend": "numba|numpy", "precision": "float32|bfloat16", "lr": "X", "min_lr": "X",
+                 "weight_decay": "X", "clip": "X"}
+_SETUP_FLAGS = ("data", "documents", "size", "vocab", "seed", "backend", "precision")
 _RECIPE_FLAGS = ("steps", "tokens", "time_budget", "batch_size", "accumulate", "lr", "min_lr", "schedule", "warmup",
                  "weight_decay", "clip", "eval_every", "eval_tokens", "sample_every")
 _MODEL_FLAGS = {"context": "Positions the model sees.", "dropout": "Rate of dropout."}
@@ -37,7 +38,7 @@ def _recipe_options(command):
     helps = dict(_MODEL_FLAGS)
     for table, names in ((config.Setup, _SETUP_FLAGS), (config.Recipe, _RECIPE_FLAGS)):
         helps |= {name: config.options(table)[name].metadata["help"] for name in names}
-    order = ("data", "documents", "size", *_RECIPE_FLAGS[:4], "context", *_RECIPE_FLAGS[4:], "dropout", "seed",
+    order = ("data", "documents", "size", "vocab", *_RECIPE_FLAGS[:4], "context", *_RECIPE_FLAGS[4:], "dropout", "seed",
              "backend", "precision")
     for name in reversed(order):
         command = click.option(config.flag(name), name, metavar=_PLACEHOLDERS.get(name, "N"),
@@ -119,7 +120,7 @@ def _prepare(options: config.Config, threads: int, quiet: bool):
 def _dataset(setup: config.Setup, quiet: bool):
     from .data import _prepared
     # The split has a seed of its own, so that runs with different --seed share one validation text.
-    return _prepared(setup.data, setup.documents, setup.size, 0, quiet)
+    return _prepared(setup.data, setup.documents, setup.size, 0, quiet, setup.vocab)
 
 
 def _model(options: config.Config, dataset):
