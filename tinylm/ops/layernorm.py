@@ -66,7 +66,7 @@ def headnorm_forward(inp, heads, weight, bias, eps=1e-5):
     shapes.channels(inp, weight, bias)
     if inp.shape[-1] % heads:
         raise shapes.ShapeError(f"inp is {inp.shape}: {heads} heads cannot share {inp.shape[-1]} channels")
-    rows = inp.reshape(*inp.shape[:-1], heads, -1)                                  # (..., H, D)
+    rows = inp.reshape(*inp.shape[:-1], heads, inp.shape[-1] // heads)              # (..., H, D)
     mean = rows.mean(-1, keepdims=True)                                             # (..., H, 1)
     rstd = 1.0 / np.sqrt(((rows - mean) ** 2).mean(-1, keepdims=True) + eps)
     norm = ((rows - mean) * rstd).reshape(inp.shape)                                # (..., C)
@@ -79,7 +79,8 @@ def headnorm_backward(dout, cache, add_to=None):
     add_to    (dweight, dbias) arrays the parameter gradients are added to; new ones if omitted
     """
     inp, weight, bias, mean, rstd = cache
-    rows = inp.reshape(*mean.shape[:-1], -1)                                        # (..., H, D)
+    heads = mean.shape[-2]
+    rows = inp.reshape(*inp.shape[:-1], heads, inp.shape[-1] // heads)              # (..., H, D)
     norm = (rows - mean) * rstd
     dnorm = (dout * weight).reshape(rows.shape)
     dinp = rstd * (dnorm - dnorm.mean(-1, keepdims=True) - norm * (dnorm * norm).mean(-1, keepdims=True))
