@@ -4,12 +4,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..ops.random import DropoutKey
 from .parameters import Parameter, Parameters
+
+FLOAT_BYTES = 4  # float32
 
 
 class Tape:
@@ -74,6 +76,23 @@ class Pass:
         return out
 
 
+class Cost(NamedTuple):
+    """What one token costs at inference, counted by the definition and not by what a compiler makes of it.
+
+    additions   subtractions too; comparisons and roundings are not counted
+    functions   exponentials, square roots, divisions
+    read        bytes of weights and of what is remembered
+    """
+
+    multiplications: float = 0
+    additions: float = 0
+    functions: float = 0
+    read: float = 0
+
+    def __add__(self, other):
+        return Cost(*(x + y for x, y in zip(self, other)))
+
+
 class Layer:
     """A piece of a model: declares its parameters, goes forward, goes backward.
 
@@ -106,3 +125,11 @@ class Layer:
         context  number of positions; attention counts the average causal half.
         """
         return 0
+
+    def costs(self, context: int) -> dict[str, Cost]:
+        """Inference of one token by the kind of work, children not included; sums of equal kinds add up.
+
+        A layer that does more than a matrix product says so here itself.
+        """
+        products, own = self.multiplies(context), sum(p.size for p in self.own_parameters())
+        return {"products": Cost(products, products, 0, FLOAT_BYTES * own)} if products or own else {}

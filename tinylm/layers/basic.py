@@ -1,7 +1,7 @@
 """The layers every model is made of."""
 from __future__ import annotations
 
-from .base import Layer
+from .base import FLOAT_BYTES, Cost, Layer
 from .parameters import Parameter
 
 NORM_EPS = 1e-5
@@ -29,6 +29,10 @@ class Embedding(Layer):
 
     def backward(self, dout, run):
         run.f.embedding_backward(dout, run.recall(self), add_to=self._of(run.g))
+
+    def costs(self, context):
+        C, tables = self.tokens.shape[1], len(self.own_parameters())
+        return {"embedding": Cost(0, C * (tables - 1), 0, FLOAT_BYTES * C * tables)}
 
 
 class Linear(Layer):
@@ -60,6 +64,13 @@ class Linear(Layer):
     def multiplies(self, context):
         return self.weight.size
 
+    def costs(self, context):
+        M, K = self.weight.shape
+        own = self.weight.size + (M if self.bias else 0)
+        return {self._kind: Cost(M * K, M * (K - 1) + (M if self.bias else 0), 0, FLOAT_BYTES * own)}
+
+    _kind = "products"
+
 
 class LayerNorm(Layer):
     """Normalises the channels of each token: (..., C) -> (..., C)."""
@@ -79,6 +90,16 @@ class LayerNorm(Layer):
     def backward(self, dout, run):
         dinp, _, _ = run.f.layernorm_backward(dout, run.recall(self), add_to=self._of(run.g))
         return dinp
+
+    def costs(self, context):
+        return {"norms": norm_cost(self.weight.size, 1, self.bias is not None)}
+
+
+def norm_cost(channels, rows, bias) -> Cost:
+    """Of normalising `channels` numbers in `rows` rows: mean, variance, (x - mean) rstd weight + bias."""
+    # Additions: the mean C - 1, deviations C, variance C - 1, eps 1, each for a row; then the bias.
+    additions = 3 * channels - rows + (channels if bias else 0)
+    return Cost(3 * channels, additions, 4 * rows, FLOAT_BYTES * channels * (2 if bias else 1))
 
 
 class Residual(Layer):
@@ -110,7 +131,8 @@ class Head(Layer):
         self.weight = tied_to or Parameter(f"{name}.weight", (vocab, channels), True, ("normal", std))
         self.bias = Parameter(f"{name}.bias", (vocab,), False, ("constant", 0.0)) if bias else None
 
-    _of, _packed, multiplies = Linear._of, Linear._packed, Linear.multiplies
+    _of, _packed, multiplies, costs = Linear._of, Linear._packed, Linear.multiplies, Linear.costs
+    _kind = "head"
 
     def own_parameters(self):
         return [self.weight] * (not self.tied) + [self.bias] * (self.bias is not None)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 
-from .base import Layer
-from .basic import NORM_EPS
+from ..ops.packed import packed_shape
+from .base import FLOAT_BYTES, Cost, Layer
+from .basic import NORM_EPS, norm_cost
 from .parameters import Parameter
 
 
@@ -39,6 +40,14 @@ class BitLinear(Layer):
     def multiplies(self, context):
         return self.weight.size
 
+    def costs(self, context):
+        M, K = self.weight.shape
+        # A weight of 1 adds its input, -1 subtracts it, 0 does nothing and is counted all the same.
+        product = Cost(0, M * (K - 1), 0, math.prod(packed_shape(M, K)))
+        # Scaling: every output, and with 8 bits every input and twice the scale.
+        scales = Cost(M + (K + 2 if self.activation_bits else 0), 0, 1 if self.activation_bits else 0, FLOAT_BYTES)
+        return {"ternary products": product, "scales": scales}
+
 
 class TokenShift(Layer):
     """Mixes each token with the one before, a learned share for each channel: (B, T, C) -> (B, T, C)."""
@@ -61,6 +70,10 @@ class TokenShift(Layer):
     def backward(self, dout, run):
         dinp, _ = run.f.token_shift_backward(dout, run.recall(self), add_to=(run.g[self.mix.name],))
         return dinp
+
+    def costs(self, context):
+        C = self.mix.size  # the share is a function of the weights alone: made once
+        return {"token shifts": Cost(2 * C, C, 0, 2 * FLOAT_BYTES * C)}
 
 
 class HeadNorm(Layer):
@@ -85,6 +98,9 @@ class HeadNorm(Layer):
     def backward(self, dout, run):
         dinp, _, _ = run.f.headnorm_backward(dout, run.recall(self), add_to=self._of(run.g))
         return dinp
+
+    def costs(self, context):
+        return {"norms": norm_cost(self.weight.size, self.heads, True)}
 
 
 class Recurrence(Layer):
@@ -125,6 +141,11 @@ class Recurrence(Layer):
         dinp = dinp + self.value.backward(dgates[1], run)
         return dinp + self.forget.backward(dgates[0], run)
 
+    def costs(self, context):
+        C = self.bias.size
+        # lower + (1 - lower) s: 1 product; f h + (1 - f) v: 2; o h: 1.  A sigmoid is an exponential and a division.
+        return {"gates and scan": Cost(4 * C, 6 * C, 4 * C, 2 * FLOAT_BYTES * C)}
+
 
 class TernaryFeedForward(Layer):
     """Ternary up, squared ReLU, ternary down: (..., C) -> (..., C)."""
@@ -145,6 +166,9 @@ class TernaryFeedForward(Layer):
     def backward(self, dout, run):
         (dhidden,) = run.f.squared_relu_backward(self.down.backward(dout, run), run.recall(self))
         return self.up.backward(dhidden, run)
+
+    def costs(self, context):
+        return {"activations": Cost(self.up.weight.shape[0])}
 
 
 class RecurrentBlock(Layer):
@@ -170,3 +194,6 @@ class RecurrentBlock(Layer):
         dmiddle = dmiddle + self.norm2.backward(self.shift2.backward(self.ffn.backward(dfed, run), run), run)
         dinp, dmixed = self.residual1.backward(dmiddle, run)
         return dinp + self.norm1.backward(self.shift1.backward(self.mixer.backward(dmixed, run), run), run)
+
+    def costs(self, context):
+        return {"residuals": Cost(0, 2 * self.norm1.weight.size)}
