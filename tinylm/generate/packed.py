@@ -27,6 +27,9 @@ from .. import kernels, models
 from ..errors import DataMissing, TinylmError, UsageError
 from ..kernels import memory
 from ..layers import Layer, Parameters, Pass
+from ..layers.basic import NORM_EPS
+from ..models.thunderbolt import Thunderbolt, ThunderboltState
+from ..ops.decode import BEFORE1, BEFORE2, HIDDEN, DecodeWeights
 from ..ops.packed import LAYOUT, CodeError, check_packed, packed_shape, unpack_ternary
 from ..ops.shapes import ShapeError
 from ..ops.ternary import Ternary
@@ -59,14 +62,42 @@ class _Operations:
         return self._f.bitlinear_forward(inp, weight, activation_bits)
 
 
+@dataclasses.dataclass
+class PackedState(ThunderboltState):
+    """A Thunderbolt's state, either by layer (`memory`) or, between single tokens, as `rows` for `decode_step`."""
+
+    rows: np.ndarray | None = None
+
+    def to_rows(self, model: Thunderbolt) -> None:
+        if self.rows is None:
+            self.rows = np.zeros((len(model.blocks), 3, model.config.channels), np.float32)
+            for row, name in self._places(model):
+                if name in self.memory:
+                    row[...] = self.memory[name][0]
+            self.memory.clear()
+
+    def to_memory(self, model: Thunderbolt) -> None:
+        if self.rows is not None:
+            for row, name in self._places(model):
+                self.memory[name] = row[None].copy()
+            self.rows = None
+
+    def _places(self, model):
+        for rows, block in zip(self.rows, model.blocks):
+            yield from ((rows[BEFORE1], block.shift1.name), (rows[BEFORE2], block.shift2.name),
+                        (rows[HIDDEN], block.mixer.name))
+
+
 class PackedModel:
-    """A model for inference whose ternary weights are given as they were exported.
+    """A Thunderbolt for inference whose ternary weights are given as they were exported.
 
     It has what `tinylm.models` asks of a model but `backward`; its parameters are the float ones.
+
+    stream   all packed weights in the order in which a token meets them: what those in `weights` are views of
     """
 
-    def __init__(self, model: Layer, weights: Mapping[str, PackedWeight | Ternary]):
-        self.model, self.weights = model, dict(weights)
+    def __init__(self, model: Thunderbolt, weights: Mapping[str, PackedWeight | Ternary], stream: np.ndarray):
+        self.model, self.weights, self.stream = model, dict(weights), stream
         self.name, self.family, self.config = model.name, model.family, model.config
 
     def parameters(self):
@@ -83,10 +114,38 @@ class PackedModel:
         return self.model.logits(tokens, self._inside(run))
 
     def start(self, batch: int, capacity: int | None = None, dtype=np.float32):
-        return self.model.start(batch, capacity, dtype)
+        return PackedState()
 
     def extend(self, tokens, state, run):
+        """As `Thunderbolt.extend`; one token of one text goes through `decode_step`, with the same bits."""
+        if tokens.shape == (1, 1) and run.f is kernels and self.config.activation_bits:
+            if "decode" not in run.made:
+                run.made["decode"] = self._decode_weights(run)
+            state.to_rows(self.model)
+            state.length += 1
+            return kernels.decode_step(tokens[0, 0], run.made["decode"], state.rows)[None, None]
+        state.to_memory(self.model)
         return self.model.extend(tokens, state, self._inside(run))
+
+    def _decode_weights(self, run: Pass) -> DecodeWeights:
+        p, model, blocks = run.p, self.model, self.model.blocks
+
+        def of(*layers):
+            """weight and bias of norms, stacked."""
+            return [np.stack([p[layer.weight.name], p[layer.bias.name]]) for layer in layers]
+
+        matrices = [[b.mixer.forget, b.mixer.value, b.mixer.output, b.mixer.proj, b.ffn.up, b.ffn.down] for b in blocks]
+        weights = [[self.weights[layer.weight.name] for layer in block] for block in matrices]
+        return DecodeWeights(
+            embedding=p[model.embedding.tokens.name],
+            norms=np.stack([np.stack(of(b.norm1, b.norm2)) for b in blocks]),
+            mixes=np.stack([np.stack([p[b.shift1.mix.name], p[b.shift2.mix.name]]) for b in blocks]),
+            gate_bias=np.stack([p[b.mixer.bias.name] for b in blocks]),
+            head_norm=np.stack(of(*(b.mixer.norm for b in blocks))),
+            lower=np.array([b.mixer.lower for b in blocks], np.float32), packed=self.stream,
+            scales=np.array([[w.scale for w in block] for block in weights], np.float32),
+            last_norm=of(model.norm)[0], head=run.once(model.head.weight.name, run.f.pack),
+            heads=self.config.heads, hidden=matrices[0][4].weight.shape[0], eps=NORM_EPS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,12 +266,12 @@ def read(folder: Path) -> Exported:
         raise DataMissing(f"{folder / TOKENIZER}: not UTF-8, so damaged") from None
     except (SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise DataMissing(f"{folder / MODEL}: not a whole safetensors file ({error})") from None
-    params, weights = _fill(model, tensors, folder / MODEL)
+    params, weights, stream = _fill(model, tensors, folder / MODEL)
     if weights:
         if not model.config.activation_bits:
             weights = {name: Ternary(unpack_ternary(w.packed, _shape(model, name)), w.scale)
                        for name, w in weights.items()}
-        model = PackedModel(model, weights)
+        model = PackedModel(model, weights, stream)
     return Exported(folder, model, params, tokenizer, about)
 
 
@@ -244,7 +303,7 @@ def _shape(model: Layer, name: str) -> tuple[int, int]:
 
 
 def _fill(model: Layer, tensors: dict[str, np.ndarray], path: Path):
-    """(float parameters, {name: PackedWeight}) after every tensor has been checked."""
+    """(float parameters, {name: PackedWeight}, what these are views of) after every tensor has been checked."""
     declared, wanted = model.parameters(), {}
     for p in declared:
         if p.kind == "ternary":
@@ -279,4 +338,4 @@ def _fill(model: Layer, tensors: dict[str, np.ndarray], path: Path):
         view = stream[at:at + packed.size].reshape(packed.shape)
         view[...], at = packed, at + packed.size
         weights[p.name] = PackedWeight(view, tensors[p.name + ".scale"][0], p.shape[0])
-    return params, weights
+    return params, weights, stream

@@ -18,6 +18,7 @@ from .cross_entropy import (
     linear_cross_entropy_backward,
     linear_cross_entropy_forward,
 )
+from .decode import decode_step
 from .embedding import embedding_backward, embedding_forward
 from .layernorm import headnorm_backward, headnorm_forward, layernorm_backward, layernorm_forward
 from .linear import linear_backward, linear_forward
