@@ -227,6 +227,9 @@ def test_charts_of_ternary_weights_draw_what_was_measured(tmp_path):
         low, high = {"flips": (0.01 / 600, 0.02 / 600), "zeros": (0.3, 0.31), "scale": (0.05, 0.1)}[key]
         edge = axes.collections[0].get_paths()[0].vertices
         assert {round(y, 12) for x, y in edge if x == 600} == {round(low, 12), round(high, 12)}
+    short = record.read(make_run(tmp_path / "s", steps=25, ternary=True))  # its last line: after 5 steps
+    assert curves.ternary(short, "flips", "").axes[0].lines[0].get_xdata().tolist() == [10, 20]
+    assert curves.ternary(short, "zeros", "").axes[0].lines[0].get_xdata().tolist() == [10, 20, 25]
     ternary, float_ = curves.norms(found).axes[0].lines
     assert set(ternary.get_ydata()) == {0.3} and set(float_.get_ydata()) == {0.4}
 

@@ -110,7 +110,7 @@ def _curves(record: Record) -> str:
 
 
 def _ternary(record: Record) -> str:
-    rows = [row for row, _, _ in record.ternary("flips")]
+    rows = [row for row, _, _ in record.ternary("zeros")]
     if not rows:
         return ""
     charts = [("flips", "flipped since the last line"), ("zeros", "share of zeros"), ("scale", "scale")]

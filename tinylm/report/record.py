@@ -206,11 +206,14 @@ class Record:
         """(row, value over all weights, values of the layers) of the log lines that speak of ternary weights.
 
         key    "flips", "zeros", or "scale", which has no value over all weights: the mean of the layers
+
+        The last line of a run may come after fewer steps than the others; its flips would look like a fall.
         """
         found = []
-        for row in self.train.rows:
-            entry = row.get("ternary")
-            if not isinstance(entry, dict):
+        entries = [(row, row["ternary"]) for row in self.train.rows if isinstance(row.get("ternary"), dict)]
+        most = max((entry["steps"] for _, entry in entries if finite(entry.get("steps"))), default=0)
+        for row, entry in entries:
+            if key == "flips" and finite(entry.get("steps")) and entry["steps"] < most:
                 continue
             values = [layer[key] for _, layer in ternary_layers(entry) if finite(layer.get(key))]
             total = entry.get(key)
