@@ -140,6 +140,7 @@ def test_the_vocabulary_is_given_assumed_or_that_of_prepared_data(capsys, tmp_pa
     text = tmp_path / "stories"  # stands for the corpus: prepared data goes by its name
     text.write_text("abc abd\n" * 60)
     prepare(str(text))
+    prepare(str(text), vocab=260)  # a preset without a vocabulary takes characters, and so does training
     assert answer(capsys, "info", "gpt-tiny", "--backend", "numpy")["config"]["vocab"] == 6
 
 
