@@ -171,3 +171,78 @@ def test_targets_without_the_instruction_use_the_portable_twin(environment, tmp_
                           env={**os.environ, **environment, "TINYLM_CACHE_DIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     assert "byte dot: False" in done.stdout
+
+
+# -- one token through a whole model ----------------------------------------------------------------
+
+def decode_weights(seed, f, **changes):
+    from tinylm import models
+    from tinylm.generate import packed
+    from tinylm.layers import Parameters, Pass
+
+    shape = {"vocab": 43, "context": 8, "channels": 40, "layers": 3, "heads": 4, "hidden": 70} | changes
+    model = models.build("thunderbolt", shape)
+    params = Parameters(model.parameters())
+    params.initialise(seed)
+    params.flat += 0.1 * np.random.default_rng(seed).standard_normal(params.flat.size).astype(np.float32)
+    inference, floats = packed.pack(model, params)
+    return model, params, (inference, floats), inference._decode_weights(Pass(f, floats))
+
+
+@pytest.mark.parametrize("changes", [{}, {"channels": 64, "heads": 2, "hidden": 192, "vocab": 300},
+                                     {"layers": 1, "heads": 1, "channels": 7, "hidden": 5, "vocab": 2}])
+def test_a_decoded_token_has_the_bits_of_the_forward_pass(changes):
+    from tinylm.layers import Pass
+
+    model, params, _, weights = decode_weights(1, kernels, **changes)
+    tokens = np.random.default_rng(3).integers(0, model.config.vocab, (1, 30)).astype(np.int32)
+    want = model.logits(tokens, Pass(kernels, params))[0]
+    state = np.zeros((model.config.layers, 3, model.config.channels), np.float32)
+    for token, scores in zip(tokens[0], want):
+        np.testing.assert_array_equal(kernels.decode_step(token, weights, state), scores)
+
+
+def test_the_decoding_kernel_computes_its_definition():
+    """In float64 the definition may round an activation to the next code where the kernel does not: a step of
+    1/127 of one input.  From equal states, few of the scores may feel more than rounding."""
+    _, _, _, weights = decode_weights(2, kernels)
+    *_, slow = decode_weights(2, ops)
+    state = np.random.default_rng(0).standard_normal((3, 3, 40)).astype(np.float32)
+    other = state.copy()
+    for token in range(10):
+        got, want = kernels.decode_step(token, weights, state), ops.decode_step(token, slow, other)
+        np.testing.assert_allclose(got, want, atol=0.02 * np.abs(want).max())
+        np.testing.assert_allclose(state, other, atol=0.02 * np.abs(other).max())
+        state[...] = other
+
+
+@BOTH
+def test_decoding_names_what_does_not_fit(f):
+    *_, weights = decode_weights(0, f)
+    with pytest.raises(IndexError, match="vocabulary"):
+        f.decode_step(43, weights, np.zeros((3, 3, 40), np.float32))
+    with pytest.raises(ShapeError, match="state"):
+        f.decode_step(0, weights, np.zeros((3, 2, 40), np.float32))
+
+
+def test_streaming_takes_constant_memory():
+    import tracemalloc
+
+    from tinylm.layers import Pass
+
+    _, _, (inference, floats), _ = decode_weights(0, kernels)
+    run, state, token = Pass(kernels, floats), inference.start(1), np.zeros((1, 1), np.int32)
+
+    def read(count):
+        for _ in range(count):
+            inference.extend(token, state, run)
+
+    read(50)
+    tracemalloc.start()
+    read(200)
+    before = tracemalloc.get_traced_memory()[0]
+    read(5000)
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 2000
+    assert state.length == 5250

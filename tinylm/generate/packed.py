@@ -162,6 +162,13 @@ class Exported:
     about: dict
 
 
+def pack(model: Layer, params: Parameters) -> tuple[PackedModel | Layer, Parameters]:
+    """(model, parameters) for inference, as they would come back from an export; a float model as it is."""
+    if not any(p.kind == "ternary" for p in model.parameters()):
+        return model, params
+    return _for_inference(model, tensors_of(model, params), Path("memory"))
+
+
 # -- writing ----------------------------------------------------------------------------------------
 
 def tensors_of(model: Layer, params: Parameters) -> dict[str, np.ndarray]:
@@ -266,13 +273,17 @@ def read(folder: Path) -> Exported:
         raise DataMissing(f"{folder / TOKENIZER}: not UTF-8, so damaged") from None
     except (SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise DataMissing(f"{folder / MODEL}: not a whole safetensors file ({error})") from None
-    params, weights, stream = _fill(model, tensors, folder / MODEL)
-    if weights:
-        if not model.config.activation_bits:
-            weights = {name: Ternary(unpack_ternary(w.packed, _shape(model, name)), w.scale)
-                       for name, w in weights.items()}
-        model = PackedModel(model, weights, stream)
+    model, params = _for_inference(model, tensors, folder / MODEL)
     return Exported(folder, model, params, tokenizer, about)
+
+
+def _for_inference(model: Layer, tensors: dict[str, np.ndarray], path: Path):
+    params, weights, stream = _fill(model, tensors, path)
+    if not weights:
+        return model, params
+    if not model.config.activation_bits:  # a float product wants the codes themselves
+        weights = {name: Ternary(unpack_ternary(w.packed, _shape(model, name)), w.scale) for name, w in weights.items()}
+    return PackedModel(model, weights, stream), params
 
 
 def _read_about(path: Path) -> dict:

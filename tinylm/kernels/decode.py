@@ -13,11 +13,10 @@ from .activations import _squared_relu_forward_range
 from .jit import serial
 from .layernorm import _forward_row
 from .matmul import Packed, contiguous, panel_width, put
-from .packed import product_rows, quantize_row, to_float, words_of
+from .packed import product_rows, quantize_row, scale_sums, words_of
 from .recurrence import CHANNELS, _forward_step
 from .residual import _sum
 from .simd import HALF, WIDE, half, lanes, load, multiply_add, narrow, spread, wide
-from .ternary import _scale_row
 from .token_shift import _mix, _shares
 
 
@@ -42,8 +41,7 @@ def _shifted(out, scratch, inp, norm, mix, before, eps):
 def _product(out, packed, codes, sums, start, factor):
     """out = packed . codes factor, for codes that have been quantised."""
     product_rows(sums, packed, codes.view(np.int32), start, 0, sums.size // 32)
-    to_float(out, sums)
-    _scale_row(out, out, factor)
+    scale_sums(out, sums, factor)
 
 
 @serial
@@ -58,6 +56,20 @@ def _recurrence(out, hidden, gates, bias, state, lower):
 
 
 @serial
+def _two_panels(out, column, inp, panels, like):
+    """`_panel` for two whole panels side by side: two streams from memory bring more than one."""
+    width = lanes(like)
+    total0, total1 = like, like
+    first0, first1 = column * inp.size, (column + width) * inp.size
+    for k in range(inp.size):
+        x = spread(inp, k, like)
+        total0 = multiply_add(total0, x, load(panels, first0 + k * width, like))
+        total1 = multiply_add(total1, x, load(panels, first1 + k * width, like))
+    put(out, column, total0, width)
+    put(out, column + width, total1, width)
+
+
+@serial
 def _panel(out, column, inp, panels, columns, like):
     """out[column: column + columns] = inp . a panel; each sum in the order of k, as `matmul.tile` has it."""
     total, first = like, column * inp.size
@@ -69,6 +81,9 @@ def _panel(out, column, inp, panels, columns, like):
 @serial
 def _head(out, inp, panels):
     N, column = out.size, 0
+    while column + 2 * WIDE <= N:
+        _two_panels(out, column, inp, panels, wide())
+        column += 2 * WIDE
     while column < N:
         width = panel_width(N - column)
         columns = min(width, N - column)

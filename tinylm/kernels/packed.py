@@ -27,11 +27,12 @@ from .simd import (
     spread_word,
     store_words,
 )
-from .ternary import _ONE, _TOP, _ZERO, _scale_row
+from .ternary import _ONE, _TOP, _ZERO
 
 __all__ = ["pack_ternary", "packed_bitlinear", "packed_product", "unpack_ternary"]  # packing is done once
 
 _TWO_BITS = np.int32(3)
+_MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float32 but its sign
 
 
 @serial
@@ -89,9 +90,11 @@ def quantize_row(codes, inp):
 
     Twin of `ternary._quantize_row`, which keeps codes as float32: the same arithmetic, so the same codes.
     """
-    top = _ZERO
+    # Magnitudes are compared as integers, which orders them alike and can be vectorised.
+    bits, largest = inp.view(np.int32), np.int32(0)
     for i in range(inp.size):
-        top = max(top, abs(inp[i]))
+        largest = max(largest, np.int32(bits[i] & _MAGNITUDE))
+    top = np.int32(largest).view(np.float32)
     inverse = _TOP / top if top > _ZERO else _ZERO
     total = np.int32(0)
     for i in range(inp.size):
@@ -104,10 +107,10 @@ def quantize_row(codes, inp):
 
 
 @serial
-def to_float(out, inp):
-    """Integers as float32, exact below 2^24."""
+def scale_sums(out, sums, factor):
+    """out = sums factor; the sums are exact as float32 below 2^24."""
     for i in range(out.size):
-        out[i] = np.float32(inp[i])
+        out[i] = np.float32(sums[i]) * factor
 
 
 @serial
@@ -118,8 +121,7 @@ def bitlinear_row(out, inp, packed, factor, codes, sums, start):
     """
     scale, start[0] = quantize_row(codes, inp)
     product_rows(sums, packed, codes.view(np.int32), start, 0, sums.size // 32)
-    to_float(out, sums)
-    _scale_row(out, out, scale * factor)
+    scale_sums(out, sums, scale * factor)
 
 
 @parallel
