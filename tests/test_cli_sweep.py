@@ -20,6 +20,7 @@ def test_each_value_is_a_run_and_the_best_is_marked(place, say):  # noqa: F811
     assert code == 0 and answer["sweep"] == "lr" and answer["best"] == 0.01
     assert [run["value"] for run in answer["runs"]] == [1e-6, 1e-2]
     assert [run["run"] for run in answer["runs"]] == [str(place / "sweep" / f"lr-{v}") for v in ("1e-6", "1e-2")]
+    assert "the best lr is the largest that was tried" in err
     assert "run 1 of 2: lr 1e-06" in err and "run 2 of 2: lr 0.01" in err
     for run in answer["runs"]:
         lines = [line for line in rundir.metrics(Path(run["run"])) if line["split"] == "val"]
@@ -43,6 +44,14 @@ def test_the_table(place, say):  # noqa: F811
     best = next(row for row in rows[1:] if row[4])
     assert float(best[2]) == min(float(row[2]) for row in rows[1:])
     assert len(list((place / "runs").glob("2*"))) == 2
+
+
+@pytest.mark.parametrize("sweep, hint", [("lr=1e-9,1e-2,1e-8", True), ("lr=1e-9,1e-2,10", False),
+                                         ("seed=1,2", False), ("schedule=constant,cosine", False), ("lr=1e-2", False)])
+def test_a_best_value_at_the_edge_is_pointed_out(place, say, sweep, hint):  # noqa: F811
+    (place / "text.txt").write_text("abcde fgh\n" * 400)
+    code, _, err = say(*TINY, "--sweep", sweep)
+    assert code == 0 and ("one beyond it may be better" in err) == hint
 
 
 def test_a_value_that_diverges_does_not_end_the_sweep(place, say, monkeypatch):  # noqa: F811

@@ -62,6 +62,11 @@ def run_all(click_context, sweep: str, layers: dict, out: str | None, threads: i
         emit_json({"sweep": name, "best": best and best["value"], "runs": rows})
     else:
         _print(name, rows, best)
+    if best is not None and len(done) > 1 and isinstance(best["value"], (int, float)) and name != "seed":
+        others = [row["value"] for row in rows if row is not best]
+        if best["value"] < min(others) or best["value"] > max(others):
+            note(f"the best {name} is the {'smallest' if best['value'] < min(others) else 'largest'} that was tried: "
+                 "one beyond it may be better still", quiet)
     if stopped is not None:
         note(f"continue the run that was stopped with: {stopped.resume}", quiet)
         click_context.exit(130)
