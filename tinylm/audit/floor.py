@@ -13,6 +13,7 @@ import numpy as np
 
 from ..layers import Layer, Parameters, Pass, Tape
 from ..ops.random import generator
+from ..threads import cpu_threads
 from .causality import not_below_chance
 from .result import Check
 
@@ -29,9 +30,14 @@ def random_tokens(model: Layer, f: ModuleType, seed: int = 0, *, steps: int = ST
     model   a small one: its weights are drawn here, and no dropout is used
     The mean loss may fall below ln V by five standard errors, by chance.
     """
+    if model.config.vocab < 2:
+        return Check("floor", False, math.inf, "with one token there is nothing to predict: nothing was checked")
+    with cpu_threads(1):    # too small to be worth sharing out
+        return _train_and_score(model, f, seed, steps)
+
+
+def _train_and_score(model, f, seed, steps):
     vocab, context = model.config.vocab, model.config.context
-    if vocab < 2:
-        return Check("floor", False, math.inf, f"with {vocab} token there is nothing to predict: nothing was checked")
     params = Parameters(model.parameters())
     params.initialise(seed)
     grads, first, second = params.like(), params.like(), params.like()

@@ -542,6 +542,28 @@ def _bound_bitlinear(c, want):
             "dweight": gamma(n + 2) * dweight, "dweight added": gamma(n + 3) * (dweight + np.abs(c["dweight"]))}
 
 
+def _draw_packed(rng, N, M, K, tokens):
+    return {"codes": rng.integers(-1, 2, (M, K)).astype(np.int8), "inp": _draw_activations(rng, 1, N, K, tokens)[0],
+            "scale": np.float32(rng.uniform(0.01, 1))}
+
+
+def _run_packed(f, c):
+    packed, codes = f.pack_ternary(c["codes"]), c["codes"]
+    _expect(packed.dtype == np.uint8, f"packed weights are {packed.dtype}, not uint8")
+    back, inp = f.unpack_ternary(packed, codes.shape), _single(c["inp"])
+    values, _ = f.quantize_activations(inp)
+    product = f.packed_product(packed, values.astype(np.int8), len(codes))
+    out = f.packed_bitlinear(inp, packed, c["scale"], len(codes))
+    unpacked, _ = f.bitlinear_forward(inp, ops.ternary.Ternary(codes, c["scale"]), 8)
+    _expect(np.array_equal(out, unpacked), "packed_bitlinear differs from bitlinear_forward of the same weights")
+    return {"packed": packed.astype(np.float32), "codes": _codes("unpacked codes", back),
+            "product": _codes("products", product, np.int32), "out": out}
+
+
+def _bound_packed(c, want):
+    return dict.fromkeys(want, 0.0)
+
+
 # ------------------------------------------------------------------------------------ recurrence
 def _draw_recurrence(rng, B, T, C, state, lower, gates):
     """gates: added to what the forget gates get; far from 0 they are shut or open to the last bit."""
@@ -868,6 +890,9 @@ OPERATIONS: dict[str, Operation] = {
                            {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "M": EDGES, "bits": (0, 8), "tokens": TOKENS,
                             "weights": WEIGHTS},
                            _draw_bitlinear, _run_bitlinear, _bound_bitlinear),
+    "packed": Operation(("pack_ternary", "unpack_ternary", "packed_product", "packed_bitlinear"),
+                        {"N": (0, 1, 2, 5), "M": EDGES, "K": EDGES, "tokens": TOKENS[:2]},
+                        _draw_packed, _run_packed, _bound_packed),
     "recurrence": Operation(("recurrence_forward", "recurrence_backward"),
                             {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "state": (False, True),
                              "lower": (0.0, 0.45, 0.9), "gates": (0.0, -40.0, 40.0)},

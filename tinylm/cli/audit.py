@@ -63,7 +63,7 @@ def audit(name, only, floor, as_list, seed, as_json, quiet, cpu_threads):
         emit_json({"ok": ok, "checks": [{"name": c.name, "ok": c.ok, "worst": c.worst, "detail": c.detail}
                                         for c in found]})
     elif ok:
-        click.echo(f"all {len(found)} checks hold")
+        click.echo(f"all {len(found)} checks hold" if len(found) > 1 else "the check holds")
     if not found:
         raise CheckFailed(f"nothing was checked: {', '.join(only)} has no check for this")
     if failed:
