@@ -16,6 +16,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,7 +144,9 @@ class Warmup(NamedTuple):
     unit: str
 
     def __str__(self) -> str:
-        return f"{self.amount:g}s" if self.unit == "s" else f"{int(self.amount)} {self.unit}"
+        if self.unit == "s":  # all digits and no exponent: `warmup` must read the same number again
+            return f"{Decimal(repr(float(self.amount))):f}".removesuffix(".0") + "s"
+        return f"{int(self.amount)} {self.unit}"
 
 
 def warmup(value) -> Warmup:
