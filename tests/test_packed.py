@@ -246,3 +246,16 @@ def test_streaming_takes_constant_memory():
     tracemalloc.stop()
     assert grown < 2000
     assert state.length == 5250
+
+
+def test_bench_decodes_from_packed_weights(capsys, tmp_path, monkeypatch):
+    import json
+
+    from tinylm.cli.main import main
+
+    monkeypatch.setenv("TINYLM_CACHE_DIR", str(tmp_path))
+    for preset, packed in (("thunderbolt-tiny", True), ("gpt-tiny", False)):
+        assert main(["bench", "decode", "--preset", preset, "--seconds", "0.1", "--json"]) == 0
+        (result,) = json.loads(capsys.readouterr().out)["results"]
+        assert result["packed"] is packed
+        assert result["tokens_per_second"] > 0
