@@ -90,7 +90,8 @@ def make_run(folder: Path, *, steps: int = 600, status: str = "finished", preset
                 layers = {f"blocks.{i}.mixer.forget": {"flips": 0.01 * (i + 1) / step, "zeros": 0.3 + i / 100,
                                                        "scale": 0.05 * (i + 1)} for i in range(2)}
                 lines[-1] |= {"grad_norms": {"ternary": 0.3, "float": 0.4},
-                              "ternary": {"steps": (step - 1) % 10 + 1, "flips": 0.015 / step, "zeros": 0.305, "layers": layers}}
+                              "ternary": {"steps": (step - 1) % 10 + 1, "flips": 0.015 / step, "zeros": 0.305,
+                                          "layers": layers}}
         if step % 200 == 0 or step == steps:
             now = loss(level + 2.3 * math.exp(-step / 90), 20_000, tokenizer, bytes_per_token)
             line = {**here, "split": "val", **_units(now)}
