@@ -60,7 +60,8 @@ def events(steps: int = 600, *, floor: float | None = 1.0, stop_at: int | None =
 def make_run(folder: Path, *, steps: int = 600, status: str = "finished", preset: str = "gpt-tiny",
              data: str = "stories", floor: float | None = 1.0, sample: str = "Once upon a time\n",
              tokenizer: str = TOKENIZER, bytes_per_token: float = 1.0, val_data: str = "aa11",
-             lr: float = 3e-3, parameters: int = 815_388, level: float = 1.14, batch_size: int = 12) -> Path:
+             lr: float = 3e-3, parameters: int = 815_388, level: float = 1.14, batch_size: int = 12,
+             ternary: bool = False) -> Path:
     """A run directory as `tinylm train` leaves it (without tensors)."""
     folder.mkdir(parents=True)
     (folder / "STATUS").write_text(status + "\n")
@@ -85,6 +86,12 @@ def make_run(folder: Path, *, steps: int = 600, status: str = "finished", preset
             now = loss(value, 1536, tokenizer, bytes_per_token)
             lines.append({**here, "split": "train", **_units(now), "lr": lr, "grad_norm": 0.5 + 0.1 * math.sin(step),
                           "tokens_per_second": 30_720.0})
+            if ternary:
+                layers = {f"blocks.{i}.mixer.forget": {"flips": 0.01 * (i + 1) / step, "zeros": 0.3 + i / 100,
+                                                       "scale": 0.05 * (i + 1)} for i in range(2)}
+                lines[-1] |= {"grad_norms": {"ternary": 0.3, "float": 0.4},
+                              "ternary": {"steps": (step - 1) % 10 + 1, "flips": 0.015 / step, "zeros": 0.305,
+                                          "layers": layers}}
         if step % 200 == 0 or step == steps:
             now = loss(level + 2.3 * math.exp(-step / 90), 20_000, tokenizer, bytes_per_token)
             line = {**here, "split": "val", **_units(now)}

@@ -5,12 +5,13 @@ import types
 
 import numpy as np
 import pytest
+from leaks import PUBLISHED
 
 from tinylm import config, kernels, models, ops
-from tinylm.audit import causality, gradients, streaming, suite, threads, unitcheck
+from tinylm.audit import causality, floor, gradients, streaming, suite, threads, unitcheck
 from tinylm.audit.shrink import shrink
 from tinylm.errors import CheckFailed
-from tinylm.layers import Attention, Block, LayerNorm, Parameters, Residual
+from tinylm.layers import Attention, Block, Head, LayerNorm, Parameters, Residual
 from tinylm.ops.random import dropout_key
 from tinylm.text.tokenizer import char_tokenizer
 from tinylm.units import Loss
@@ -19,6 +20,9 @@ SMALL = {"vocab": 7, "context": 8, "channels": 12, "layers": 2, "heads": 3}
 RUN1 = SMALL | {"dropout": 0.2}
 NANO = SMALL | {"activation": "gelu", "tied_head": True, "proj_bias": False, "ffn_bias": False,
                 "norm_bias": False, "head_bias": False, "scaled_init": True}
+
+
+BOLTS = [SMALL | {"activation_bits": bits} for bits in (8, 0)]
 
 
 @pytest.fixture
@@ -31,9 +35,19 @@ def model(request):
     return models.build("gpt", request.param)
 
 
+@pytest.fixture(params=BOLTS, ids=["8 bits", "float"])
+def bolt(request):
+    return models.build("thunderbolt", request.param)
+
+
 def operations(**replaced):
     """tinylm.ops with some functions replaced."""
     return types.SimpleNamespace(**{n: getattr(ops, n) for n in ops.__all__} | replaced)
+
+
+def fast_operations(**replaced):
+    """tinylm.kernels with some functions replaced."""
+    return types.SimpleNamespace(**{n: getattr(kernels, n) for n in kernels.__all__} | replaced)
 
 
 def tokens_of(model, rng, batch=2):
@@ -63,6 +77,9 @@ def test_shrinking_keeps_every_option():
         assert reduced.layers > 1
     ratio = shrink({"channels": 100, "heads": 4, "layers": 9, "context": 500, "hidden": 400})
     assert ratio["hidden"] == 4 * ratio["channels"]
+    headless = shrink({"channels": 192, "layers": 6, "context": 256, "hidden": 512})
+    assert "heads" not in headless
+    assert headless["channels"] < 20
 
 
 def test_nothing_checked_is_no_success():
@@ -227,6 +244,95 @@ def test_large_tensors_are_explained_too(rng):
     assert 0 <= worst.index[0] < 6000
 
 
+# ---------------------------------------------------------------------- gradients of the ternary model
+def test_ternary_and_recurrent_layers_one_by_one(bolt, rng):
+    x = rng.standard_normal((2, 5, 12))
+    tried = set()
+    for layer in bolt.walk():
+        if layer is not bolt and not isinstance(layer, (Residual, Head)) and layer.name.startswith("blocks"):
+            width = layer.weight.shape[-1] if type(layer).__name__ == "BitLinear" else 12
+            inp = rng.standard_normal((2, 5, width)) if width != 12 else x
+            gradients.layer(layer, {"inp": inp}, rng, dropout=dropout_key(1, 1)).require()
+            tried.add(type(layer).__name__)
+    assert tried == {"RecurrentBlock", "Recurrence", "TernaryFeedForward", "BitLinear", "TokenShift", "HeadNorm",
+                     "LayerNorm"}
+
+
+def wrong(name, change):
+    """The backward pass `name` with its gradients changed before they are added."""
+    good = getattr(ops, name)
+
+    def backward(dout, cache, add_to=None):
+        found = change(good(dout, cache), dout, cache)
+        into = add_to or ()
+        for given, g in zip(into, found[len(found) - len(into):]):
+            given += g
+        return (*found[:len(found) - len(into)], *into)
+    return name, backward
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+# What is wrong, and a parameter whose gradient it spoils.
+MODEL_MUTANTS = {
+    "ternary dinp is zero": (wrong("bitlinear_backward", lambda g, d, c: (0 * g[0], g[1])), "embedding.tokens"),
+    "ternary dinp without its scale": (wrong("bitlinear_backward", lambda g, d, c: (
+        g[0] / c.ternary.scale, g[1])), "blocks.0.ffn.up.weight"),
+    "ternary dweight has the wrong sign": (wrong("bitlinear_backward", lambda g, d, c: (g[0], -g[1])),
+                                           "blocks.1.mixer.value.weight"),
+    "dweight stopped at the codes that are 0": (wrong("bitlinear_backward", lambda g, d, c: (
+        g[0], g[1] * (c.ternary.codes != 0))), "blocks.0.ffn.down.weight"),
+    "nothing flows back in time": (wrong("recurrence_backward", lambda g, d, c: (
+        *(np.concatenate([ops.recurrence.recurrence_backward(
+            np.where(np.arange(d.shape[1])[:, None] == t, d, 0), c)[i][:, t:t + 1] for t in range(d.shape[1])], 1)
+          for i in range(3)), g[3])), "blocks.1.mixer.value.weight"),
+    "lower bound twice": (wrong("recurrence_backward", lambda g, d, c: (
+        g[0] * (1 - c.lower), *g[1:])), "blocks.1.mixer.forget.weight"),
+    "dbias of the first text": (wrong("recurrence_backward", lambda g, d, c: (*g[:3], g[0][0].sum(0))),
+                                "blocks.0.mixer.forget.bias"),
+    "output gate's gradient is lost": (wrong("recurrence_backward", lambda g, d, c: (
+        *g[:2], 0 * g[2], g[3])), "blocks.1.mixer.output.weight"),
+    "shift not reversed": (wrong("token_shift_backward", lambda g, d, c: (
+        d * sigmoid(c.mix) + np.pad(d[:, :-1], ((0, 0), (1, 0), (0, 0))) * (1 - sigmoid(c.mix)), g[1])),
+        "blocks.1.norm1.weight"),
+    "dmix without its slope": (wrong("token_shift_backward", lambda g, d, c: (
+        g[0], g[1] / (sigmoid(c.mix) * sigmoid(-c.mix)))), "blocks.0.shift2.mix"),
+    "head norm's mean is a constant": (wrong("headnorm_backward", lambda g, d, c: (
+        g[0] + np.repeat(c.rstd * (d * c.weight).reshape(*c.mean.shape[:-1], -1).mean(-1, keepdims=True),
+                         g[0].shape[-1] // c.mean.shape[-2], -1).reshape(g[0].shape), *g[1:])),
+        "blocks.1.mixer.value.weight"),
+    "head norm's dbias is its dweight": (wrong("headnorm_backward", lambda g, d, c: (g[0], g[1], g[1])),
+                                         "blocks.1.mixer.norm.bias"),
+    "the 2 of the square": (wrong("squared_relu_backward", lambda g, d, c: (g[0] / 2,)), "blocks.1.ffn.up.weight"),
+}
+
+
+@pytest.mark.parametrize("mutant", MODEL_MUTANTS)
+def test_a_wrong_backward_pass_of_the_ternary_model_is_found(monkeypatch, mutant, bolt, rng):
+    (name, backward), culprit = MODEL_MUTANTS[mutant]
+    plant(monkeypatch, name, backward)
+    report = gradients.model(bolt, *tokens_of(bolt, rng), rng)
+    assert not report.ok
+    wrong_ones = {t.name for t in report.tensors if not t.ok}
+    assert culprit in wrong_ones, wrong_ones
+    assert "norm.weight" not in wrong_ones, "what the mistake comes after is right"
+
+
+def test_a_forward_pass_that_rounds_otherwise_is_found(monkeypatch, bolt, rng):
+    """The surrogate goes through the point: a forward pass that is not made of its codes cannot hide behind it."""
+    good = ops.bitlinear_forward
+
+    def leaves_out_the_last(inp, ternary, activation_bits=0):
+        out, cache = good(inp, ternary, activation_bits)
+        return out + 1e-6 * inp[..., -1:], cache
+
+    plant(monkeypatch, "bitlinear_forward", leaves_out_the_last)
+    with pytest.raises(CheckFailed, match="codes and scales"):
+        gradients.model(bolt, *tokens_of(bolt, rng), rng)
+
+
 # ------------------------------------------------------------------------------------------ causality
 def attention_without_mask(inp, heads, rate=0.0, key=None):
     query, keys, value = ops.attention._split(inp, heads)
@@ -295,6 +401,98 @@ def test_a_leak_in_the_backward_pass_is_named(model, rng):
     assert check.detail.startswith("blocks.0.attention leaks")
 
 
+@pytest.mark.parametrize("f", [ops, kernels], ids=["ops", "kernels"])
+def test_the_published_head_norm_is_found_by_its_suffix(f, bolt, rng):
+    dtype, replaced = (np.float64, operations) if f is ops else (np.float32, fast_operations)
+    params = gradients.randomised(bolt, rng, dtype)
+    assert causality.suffix_swap(bolt, params, f, rng).ok
+    assert causality.backward(bolt, params, f, rng).ok
+    check = causality.suffix_swap(bolt, params, replaced(**PUBLISHED), rng)
+    assert check.detail.startswith("blocks.0.mixer.norm leaks")
+    check = causality.backward(bolt, params, replaced(**PUBLISHED), rng)
+    assert check.detail.startswith("blocks.0.mixer.norm leaks")
+
+
+@pytest.mark.slow
+def test_the_published_head_norm_is_found_by_training(bolt):
+    assert floor.random_tokens(bolt, kernels).ok
+    check = floor.random_tokens(bolt, fast_operations(**PUBLISHED))
+    assert not check.ok
+    assert check.worst > 5, "far below, not just below"
+    assert "the model sees what it predicts" in check.detail
+
+
+def test_the_published_head_norm_has_a_right_gradient(monkeypatch, bolt, rng):
+    """Its leak is no mistake of its backward pass: gradients alone do not find it."""
+    for name, function in PUBLISHED.items():
+        plant(monkeypatch, name, function)
+    assert gradients.model(bolt, *tokens_of(bolt, rng), rng).ok
+
+
+BOLT_LEAKS = {
+    "shift from the token after": ("token_shift_forward", lambda good: lambda inp, mix, before=None: (
+        good(inp[:, ::-1], mix)[0][:, ::-1], good(inp, mix, before)[1]), "blocks.0.shift1"),
+    "one scale for all tokens": ("bitlinear_forward", lambda good: lambda inp, ternary, bits=0: (
+        good(inp, ternary, bits)[0] * (1 + np.abs(inp).max((1, 2), keepdims=True)), good(inp, ternary, bits)[1]),
+        "blocks.0.mixer.forget"),
+    "scan from both sides": ("recurrence_forward", lambda good: lambda f, v, o, *rest: (
+        good(f, v, o, *rest)[0] + 1e-3 * good(f[:, ::-1], v[:, ::-1], o[:, ::-1], *rest)[0][:, ::-1],
+        good(f, v, o, *rest)[1]), "blocks.0.mixer"),
+}
+
+
+@pytest.mark.parametrize("leak", BOLT_LEAKS)
+def test_leaks_of_the_new_layers_are_named(leak, bolt, rng):
+    name, make, layer = BOLT_LEAKS[leak]
+    params = gradients.randomised(bolt, rng)
+    check = causality.suffix_swap(bolt, params, operations(**{name: make(getattr(ops, name))}), rng)
+    assert check.detail.startswith(f"{layer} leaks") or check.detail.startswith(f"{layer}.norm leaks"), check.detail
+
+
+def test_the_backward_pass_is_tried_of_every_layer_with_one_input(bolt, rng):
+    detail = causality.backward(bolt, gradients.randomised(bolt, rng), ops, rng).detail
+    # two norms, two shifts, mixer with four maps and a norm, ffn with two maps, the block; twice, and the last norm
+    assert detail.startswith("29 layers"), detail
+
+
+def test_a_token_shift_that_is_not_reversed_is_found(bolt, rng):
+    def unreversed(dout, cache, add_to=None):
+        dinp, dmix = ops.token_shift_backward(dout[:, ::-1], cache, add_to)
+        return dinp[:, ::-1], dmix
+
+    check = causality.backward(bolt, gradients.randomised(bolt, rng), operations(token_shift_backward=unreversed), rng)
+    assert check.detail.startswith("blocks.0.shift1 leaks")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", models.FAMILIES)
+def test_the_floor_holds_for_every_family(family):
+    options = next(dict(o) for p in config.preset_names()
+                   if (o := config.load_preset(p)["model"])["family"] == family)
+    del options["family"]
+    check = floor.random_tokens(models.build(family, shrink(options)), kernels, steps=150)
+    assert check.ok, check.detail
+
+
+def test_the_floor_of_attention_without_mask():
+    model = models.build("gpt", SMALL)
+    f = fast_operations(attention_forward=attention_without_mask, attention_backward=ops.attention_backward)
+    assert not floor.random_tokens(model, f).ok
+
+
+def test_a_floor_that_cannot_be_measured_is_not_passed(bolt):
+    assert not floor.random_tokens(models.build("thunderbolt", SMALL | {"vocab": 1}), kernels).ok
+
+    def nan(dout, cache, add_to=None):
+        found = kernels.headnorm_backward(dout, cache, add_to)
+        found[1][:] = np.nan
+        return found
+
+    check = floor.random_tokens(bolt, fast_operations(headnorm_backward=nan))
+    assert not check.ok
+    assert "step 1" in check.detail
+
+
 def test_a_text_of_one_token_is_not_passed(rng):
     model = models.build("gpt", SMALL | {"context": 1})
     assert not causality.suffix_swap(model, gradients.randomised(model, rng), ops, rng).ok
@@ -342,7 +540,93 @@ def test_a_position_that_does_not_move_on_is_found(model, rng):
     assert "pieces of 1 " in check.detail
 
 
+def forgets_its_state(forget, value, output, bias, state=None, lower=0.0):
+    return ops.recurrence_forward(forget, value, output, bias, None, lower)
+
+
+def forgets_the_token_before(inp, mix, before=None):
+    return ops.token_shift_forward(inp, mix, None)
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("recurrence_forward", forgets_its_state),
+                                             ("token_shift_forward", forgets_the_token_before)])
+def test_a_state_that_is_lost_is_found(name, wrong, bolt, rng):
+    for dtype in (np.float64, np.float32):
+        params = gradients.randomised(bolt, rng, dtype)
+        assert streaming.streaming(bolt, params, ops, rng).ok
+        check = streaming.streaming(bolt, params, operations(**{name: wrong}), rng)
+        assert not check.ok
+        assert check.detail.startswith("position 1 ")
+
+
+def test_one_bit_is_found_with_8_bit_activations(rng):
+    def one_bit(inp, heads, weight, bias, eps=1e-5):
+        out, cache = kernels.headnorm_forward(inp, heads, weight, bias, eps)
+        if inp.shape[1] == 1:
+            out.flat[0] = np.nextafter(out.flat[0], np.float32(9))
+        return out, cache
+
+    for bits in (8, 0):
+        model = models.build("thunderbolt", SMALL | {"activation_bits": bits})
+        params = gradients.randomised(model, rng, np.float32)
+        assert streaming.streaming(model, params, kernels, rng, row_by_row=True).ok
+
+        def last_norm(inp, weight, bias=None, eps=1e-5, norm=params["norm.weight"]):
+            out, cache = kernels.layernorm_forward(inp, weight, bias, eps)
+            if inp.shape[1] == 1 and weight is norm:
+                out.flat[0] = np.nextafter(out.flat[0], np.float32(9))
+            return out, cache
+
+        check = streaming.streaming(model, params, fast_operations(layernorm_forward=last_norm), rng, row_by_row=True)
+        assert check.ok == (bits == 0), "in float, one bit is rounding"
+        assert bits == 0 or "to the bit" in check.detail
+
+
+def test_scores_are_the_same_to_the_bit_with_kernels(rng):
+    """One more row in the head's product must not change a bit of the others."""
+    def another_order(inp, weight, bias=None):
+        out, cache = kernels.linear_forward(inp, weight, bias)
+        return (out * np.float32(1 + 2e-7) if inp.shape[1] == 1 else out), cache
+
+    model = models.build("thunderbolt", SMALL)
+    params = gradients.randomised(model, rng, np.float32)
+    f = fast_operations(linear_forward=another_order)
+    assert streaming.streaming(model, params, f, rng).ok, "within rounding"
+    check = streaming.streaming(model, params, f, rng, row_by_row=True)
+    assert not check.ok
+    assert "every bit" in check.detail
+
+
 # ------------------------------------------------------------------------------------------ threads, kernels
+def test_threads_and_kernels_of_the_ternary_model(bolt, rng):
+    assert threads.model(bolt, kernels, rng).ok
+    assert suite.model_parity(bolt, kernels, rng).ok
+
+
+def other_codes(inp, ternary, activation_bits=0):
+    if not activation_bits:
+        return kernels.bitlinear_forward(inp * np.float32(1.002), ternary)
+    values, scale = kernels.quantize_activations(inp)
+    values = np.floor(values * np.float32(0.9999))
+    out = kernels.matmul(values.reshape(-1, inp.shape[-1]), ternary.codes, transpose_b=True)
+    out = out.reshape(*inp.shape[:-1], -1) * (scale * ternary.scale)
+    return out, ops.ternary.BitLinearCache(values, scale, ternary)
+
+
+PARITY_MUTANTS = {
+    "codes rounded down": {"bitlinear_forward": other_codes},
+    "weights cut instead of rounded": {"ternarize": lambda w: ops.ternary.Ternary(
+        np.clip(w / kernels.ternarize(w).scale, -1, 1).astype(np.int8), kernels.ternarize(w).scale)},
+    "state of the other text": {"recurrence_forward": lambda f, v, o, b, state=None, lower=0.0:
+                                kernels.recurrence_forward(f, v, o, b, v[:, 0], lower)},
+}
+
+
+@pytest.mark.parametrize("mutant", PARITY_MUTANTS)
+def test_a_ternary_model_of_other_kernels_is_found(mutant, bolt, rng):
+    assert not suite.model_parity(bolt, fast_operations(**PARITY_MUTANTS[mutant]), rng).ok
+
+
 def test_a_model_whose_result_depends_on_threads_is_found(model, rng):
     import numba
 

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from leaks import PUBLISHED
 
 from tinylm import config, kernels, models, ops
 from tinylm.audit import suite
@@ -47,8 +48,32 @@ def test_without_a_name_every_preset_is_checked(capsys):
 def test_list(capsys):
     code, out, _ = answer(capsys, "--list")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == list(suite.GROUPS)
-    assert [g["name"] for g in json.loads(answer(capsys, "--list", "--json")[1])["groups"]] == list(suite.GROUPS)
+    names = [*suite.GROUPS, "floor"]
+    assert [line.split()[0] for line in out.splitlines()] == names
+    assert [g["name"] for g in json.loads(answer(capsys, "--list", "--json")[1])["groups"]] == names
+
+
+@pytest.mark.slow
+def test_the_floor(capsys, monkeypatch):
+    code, out, _ = answer(capsys, "thunderbolt", "--floor", "--json")
+    assert code == 0
+    (check,) = json.loads(out)["checks"]
+    assert check["name"] == "floor"
+    assert "ln V" in check["detail"]
+    for name, function in PUBLISHED.items():
+        monkeypatch.setattr(kernels, name, function)
+    code, out, err = answer(capsys, "thunderbolt", "--floor")
+    assert code == 3
+    assert "floor: " in err
+    assert "the model sees what it predicts" in err
+    assert len(err.strip().splitlines()) <= 2
+
+
+def test_the_floor_is_not_among_the_checks_of_every_day(capsys):
+    code, out, _ = answer(capsys, "thunderbolt", "--json", "--only", "streaming")
+    assert code == 0
+    assert [c["name"] for c in json.loads(out)["checks"]] == ["streaming", "streaming.kernels"]
+    assert "floor" not in suite.GROUPS
 
 
 @pytest.mark.parametrize(("args", "hint"), [

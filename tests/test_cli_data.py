@@ -53,6 +53,30 @@ def test_prepare_as_json(capsys, text, cache):
     assert json.loads(run(capsys, "prepare", text, "--json")[1]) == answer
 
 
+def test_prepare_with_byte_pairs(capsys, text):
+    code, out, err = run(capsys, "prepare", text, "--vocab", "260", "--json")
+    answer, letters = json.loads(out), json.loads(run(capsys, "prepare", text, "--json")[1])
+    assert code == 0 and err == "" and answer["vocabulary"]["size"] == 260
+    assert answer["vocabulary"]["name"].startswith("bpe-260-")
+    for split in ("train", "val"):
+        for unit in ("bytes", "chars", "documents"):
+            assert answer["splits"][split][unit] == letters["splits"][split][unit]
+        assert answer["splits"][split]["tokens"] < letters["splits"][split]["tokens"]
+    assert json.loads(run(capsys, "prepare", text, "--vocab", "characters", "--json")[1]) == letters
+    code, out, err = run(capsys, "prepare", text, "--vocab", "8k")
+    assert code == 0 and "symbols, not 8,000: the training text" in err and err.count("\n") == 1
+    assert run(capsys, "prepare", text, "--vocab", "8k", "--quiet")[2] == ""
+    code, out, _ = run(capsys, "show", text, "--vocab", "260", "--count", "1")
+    assert code == 0 and "story" in out and "bpe-260-" in out
+
+
+@pytest.mark.parametrize("vocab", ["256", "65536", "0", "-3", "many", "", "1e4", "300.5"])
+def test_a_vocabulary_that_cannot_be(capsys, text, vocab, cache):
+    code, err = fails(capsys, "prepare", text, "--vocab", vocab)
+    assert code == 2 and f"--vocab {vocab}" in err and ("257" in err or "65,535" in err)
+    assert not (cache / "data").exists()
+
+
 def test_prepare_in_words(capsys, text):
     code, out, _ = run(capsys, "prepare", text)
     assert code == 0

@@ -118,6 +118,54 @@ def test_a_dry_run_says_and_writes_nothing(place, say, monkeypatch):
     assert sorted(p.name for p in place.iterdir()) == ["cache", "text.txt", "tiny.toml"]
 
 
+def test_a_ternary_model_of_byte_pairs_from_training_to_text(place, say, capsys):
+    (place / "text.txt").write_text("\n<|endoftext|>\n".join(
+        f"the cat{i} and the dog, é日😀 number {i}" for i in range(80)), "utf-8")
+    (place / "tiny.toml").write_text("vocab = 300\n" + TABLES.replace("[model]", '[model]\nfamily = "thunderbolt"'))
+    code, out, err = say(*TINY, "--preset", "thunderbolt-tiny", "--out", "run", "--json", "--sample-every", 6,
+                         "--accumulate", 2)
+    answer = json.loads(out)
+    assert code == 0, err
+    kept = tomllib.loads((place / "run" / "config.toml").read_text())
+    assert kept["vocab"] == 300 and kept["origin"]["vocab"] == "file tiny.toml"
+    symbols = kept["model"]["vocab"]
+    assert 257 < symbols <= 300
+    # Bits per byte are of the raw text of the targets, whatever the vocabulary.
+    val = answer["val"]
+    assert val["bits_per_byte"] == pytest.approx(val["nats"] / val["bytes"] / np.log(2)) and val["tokens"] > 0
+    assert val["tokens"] < val["bytes"] != val["chars"]
+    lines = rundir.metrics(place / "run")
+    assert all(set(line["ternary"]["layers"]) >= {"blocks.0.mixer.forget", "blocks.0.ffn.down"}
+               for line in lines if line["split"] == "train")
+    assert "Ternary weights" in (place / "run" / "report.html").read_text()
+    refused(say("--resume", "run", "--steps", 14, "--vocab", 290), 2, "--vocab 290: this run has 300")
+    assert say("--resume", "run", "--steps", 14, "--vocab", 300, "--quiet")[0] == 0
+
+    def ask(*arguments):
+        code = main([*arguments, "--json"])
+        out, err = capsys.readouterr()
+        assert code == 0, err
+        return json.loads(out)
+    written = ask("generate", "run", "--prompt", "the é日", "--max-tokens", "40", "--backend", "numpy")
+    assert 1 <= written["tokens"] <= 40 and written["text"]
+    measured = ask("eval", "run", "--backend", "numpy", "--context", "16")
+    assert measured["tokenizer"] == val["tokenizer"] and measured["bits_per_byte"] > 0
+    (place / "other.txt").write_text("Ωmega, which no document had. " * 40, "utf-8")
+    assert ask("eval", "run", "--data", "other.txt", "--backend", "numpy")["bytes"] > 100
+
+
+def test_a_preset_with_byte_pairs_can_have_characters_after_all(place, say, monkeypatch):
+    monkeypatch.setattr("tinylm.cli.train.DRY_SECONDS", 0.01)
+    small = ["--preset", "thunderbolt-small", "--dry-run", "--json"]
+    code, out, err = say(*TINY, *small)
+    assert code == 0 and "symbols, not 2,048: the training text has no more pairs" in err
+    assert 257 < json.loads(out)["vocab"] < 2048
+    code, out, err = say(*TINY, *small, "--vocab", "characters")
+    assert code == 0 and json.loads(out)["vocab"] == 10
+    for vocab, bound in (("256", "257"), ("65536", "65,535"), ("many", "257")):
+        refused(say(*TINY, *small, "--vocab", vocab), 2, f"--vocab {vocab}", bound)
+
+
 def test_a_vocabulary_the_preset_states_gives_way_to_the_data(place, say, monkeypatch):
     monkeypatch.setattr("tinylm.cli.train.DRY_SECONDS", 0.01)
     code, out, err = say(*TINY, "--preset", "gpt-run1", "--dry-run", "--json")

@@ -7,7 +7,7 @@ import string
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tinylm import config
@@ -58,7 +58,9 @@ def test_readers_raise_nothing_but_what_they_want(value):
 
 
 @given(st.one_of(st.builds(Warmup, st.integers(0, 10**9), st.sampled_from(["steps", "tokens"])),
-                 st.builds(Warmup, st.integers(1, 10**6).map(float), st.just("s"))))
+                 st.builds(Warmup, st.one_of(st.integers(1, 10**6).map(float), st.floats(1e-9, 1e7)), st.just("s"))))
+@example(Warmup(1e6, "s"))
+@example(Warmup(1e-5, "s"))
 def test_warmups_are_read_as_they_are_written(value):
     assert config.warmup(str(value)) == value
 
@@ -68,7 +70,8 @@ def test_warmups_are_read_as_they_are_written(value):
 @pytest.mark.parametrize("name", config.preset_names())
 def test_every_preset_resolves_and_survives_its_own_toml(name):
     found = plain(name)
-    assert found.title and found.model["family"] == "gpt"
+    assert found.title and found.model["family"] == name.split("-")[0]
+    assert found.setup.vocab == (found.model["vocab"] if found.setup.vocab else None)
     assert dataclasses.replace(Config.from_toml(found.to_toml()), title=found.title) == found
 
 

@@ -143,6 +143,7 @@ def test_the_vocabulary_is_given_assumed_or_that_of_prepared_data(capsys, tmp_pa
     text = tmp_path / "stories"  # stands for the corpus: prepared data goes by its name
     text.write_text("abc abd\n" * 60)
     prepare(str(text))
+    prepare(str(text), vocab=260)  # a preset without a vocabulary takes characters, and so does training
     assert answer(capsys, "info", "gpt-tiny", "--backend", "numpy")["config"]["vocab"] == 6
 
 
@@ -221,3 +222,140 @@ def test_a_reader_that_leaves_is_no_error():
     done = subprocess.run([sys.executable, "-m", "tinylm", "info", "gpt-run1"], stdout=theirs, stderr=subprocess.PIPE)
     os.close(theirs)
     assert (done.returncode, b"rror" in done.stderr) == (0, False), done.stderr
+
+
+# -- what a token costs at inference ----------------------------------------------------------------
+
+def thunderbolt(**changes):
+    shape = {"vocab": 50, "context": 8, "channels": 24, "layers": 3, "heads": 4, "hidden": 40} | changes
+    return models.build("thunderbolt", shape)
+
+
+class Counted:
+    """A number that counts what is done with it."""
+
+    counts = None
+
+    def __init__(self, value):
+        self.value = float(value)
+
+    def _binary(self, other, kind, value):
+        Counted.counts[kind] += 1
+        return Counted(value)
+
+    def __mul__(self, other):
+        return self._binary(other, "multiplications", self.value * getattr(other, "value", other))
+
+    def __add__(self, other):
+        return self._binary(other, "additions", self.value + getattr(other, "value", other))
+
+    def __sub__(self, other):
+        return self._binary(other, "additions", self.value - getattr(other, "value", other))
+
+    def __truediv__(self, other):
+        return self._binary(other, "functions", self.value / getattr(other, "value", other))
+
+    def sqrt(self):
+        return self._binary(None, "functions", self.value ** 0.5)
+
+    __rmul__, __radd__ = __mul__, __add__
+
+    def __rsub__(self, other):
+        return self._binary(other, "additions", other - self.value)
+
+    def __rtruediv__(self, other):
+        return self._binary(other, "functions", other / self.value)
+
+
+def counted(go, *sizes):
+    """Operations of go(*lists of such sizes), by kind."""
+    Counted.counts = dict.fromkeys(("multiplications", "additions", "functions"), 0)
+    rng = np.random.default_rng(0)
+    go(*([Counted(x) for x in rng.uniform(0.1, 1, size)] for size in sizes))
+    return Counted.counts
+
+
+def summed(values):
+    total = values[0]
+    for value in values[1:]:
+        total = total + value
+    return total
+
+
+def by_hand_norm(inp, weight, bias):
+    mean = summed(inp) / len(inp)
+    centred = [x - mean for x in inp]
+    rstd = 1 / ((summed([x * x for x in centred]) / len(inp)) + 1e-5).sqrt()
+    return [x * rstd * w + b for x, w, b in zip(centred, weight, bias)]
+
+
+def cost(layer, kind, context=8):
+    return {k: v for k, v in layer.costs(context)[kind]._asdict().items() if k != "read"}
+
+
+def test_costs_are_those_of_the_formulas_done_by_hand():
+    model = thunderbolt()
+    block, C, heads = model.blocks[1], 24, 4
+    assert cost(block.norm1, "norms") == counted(by_hand_norm, C, C, C)
+    one = counted(by_hand_norm, C // heads, C // heads, C // heads)
+    assert cost(block.mixer.norm, "norms") == {k: heads * v for k, v in one.items()}
+    assert cost(block.shift1, "token shifts") == counted(
+        lambda x, before, share, rest: [a * s + b * r for a, b, s, r in zip(x, before, share, rest)], C, C, C, C)
+
+    def sigmoid(x):
+        Counted.counts["functions"] += 1  # the exponential
+        return 1 / (1 + x)
+
+    def scan(forget, value, output, bias, before):
+        for f, v, o, b, h in zip(forget, value, output, bias, before):
+            gate = 0.3 + 0.7 * sigmoid(f + b)
+            sigmoid(o) * (gate * h + (1 - gate) * v)
+
+    assert cost(block.mixer, "gates and scan") == counted(scan, C, C, C, C, C)
+    assert cost(block.ffn, "activations") == counted(lambda x: [a * a for a in x], 40)
+
+
+def test_ternary_products_only_add():
+    def layer(inp, codes):
+        """One output: all codes 1 or -1, the first at no cost but its sign."""
+        total = inp[0]
+        for x, code in zip(inp[1:], [1, -1] * len(codes)):
+            total = total + x if code > 0 else total - x
+
+    up = thunderbolt().blocks[0].ffn.up
+    M, K = up.weight.shape
+    assert cost(up, "ternary products") == {k: M * v for k, v in counted(layer, K, K).items()}
+    assert up.costs(8)["ternary products"].read == 64 * 32 // 4  # (40, 24) padded to whole blocks
+    assert cost(up, "scales") == {"multiplications": M + K + 2, "additions": 0, "functions": 1}
+    plain = thunderbolt(activation_bits=0).blocks[0].ffn.up
+    assert cost(plain, "scales") == {"multiplications": M, "additions": 0, "functions": 0}
+
+
+def test_what_remains_to_multiply_in_thunderbolt(capsys):
+    found = answer(capsys, "info", "thunderbolt", "--batch-size", 1, "--backend", "numpy")["inference_per_token"]
+    assert found["ternary products"]["multiplications"] == 0
+    assert found["ternary products"]["additions"] == 26_542_080 - 18 * (4 * 384 + 1152 + 384)
+    assert found["ternary products"]["read"] == 26_542_080 / 4
+    assert found["head"]["multiplications"] == 8192 * 384
+    for field in ("multiplications", "additions", "functions", "read"):
+        assert found["total"][field] == sum(v[field] for k, v in found.items() if k != "total")
+    remaining = found["total"]["multiplications"] - found["head"]["multiplications"]
+    assert remaining < 0.01 * 26_542_080
+    _, out, _ = ask(capsys, "info", "thunderbolt", "--batch-size", 1, "--backend", "numpy")
+    line = next(line for line in out.splitlines() if line.startswith("ternary products"))
+    assert line.split()[2] == "0"
+
+
+@given(SHAPES)
+def test_costs_agree_with_the_products_counted_for_training(shape):
+    """Where all is products, the two counts are one."""
+    model, T = gpt(**shape), shape["context"]
+    found, products = describe.costs(model, T), describe.multiplies(model, T)
+    scores = shape["layers"] * shape["heads"] * (T + 1) / 2
+    assert found["head"]["multiplications"] == products["head"]
+    assert found["products"]["multiplications"] + found["attention"]["multiplications"] == \
+        pytest.approx(products["attention"] + products["ffn"] + 2 * scores)
+    read = Parameters(model.parameters()).count() - (shape["vocab"] + T) * shape["channels"]
+    head_again = shape["vocab"] * shape["channels"] * shape["tied_head"]
+    embedded = 2 * shape["channels"]
+    assert found["total"]["read"] - found["attention"]["read"] == 4 * (read + head_again + embedded)

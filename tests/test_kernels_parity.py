@@ -150,6 +150,54 @@ def _scribbles(inp):
     return out, cache
 
 
+def _seen_from_the_next_row(inp):
+    codes, scale = ops.quantize_activations(inp)
+    return codes, np.roll(scale, 1, -2)
+
+
+def _halves_away_from_zero(weight):
+    scale = ops.ternarize(weight).scale
+    return ops.ternary.Ternary(np.clip(np.trunc(weight / scale + np.copysign(np.float32(0.5), weight)), -1, 1)
+                               .astype(np.int8), scale)
+
+
+def _one_off(inp, ternary, activation_bits=0):
+    out, cache = ops.bitlinear_forward(inp, ternary, activation_bits)
+    if activation_bits and out.size:
+        out.flat[-1] = np.nextafter(out.flat[-1], np.float32(np.inf))
+    return out, cache
+
+
+def _lower_once(forget, value, output, bias, state=None, lower=0.0):
+    out, cache = ops.recurrence_forward(forget, value, output, bias, state, lower)
+    return out, cache._replace(lower=cache.lower * 0.99)
+
+
+def _no_state(forget, value, output, bias, state=None, lower=0.0):
+    return ops.recurrence_forward(forget, value, output, bias, None, lower)
+
+
+def _dbias_of_64_channels(dout, cache, add_to=None):
+    found = ops.recurrence_backward(dout, cache, add_to)
+    found[3][64:] *= 0.999
+    return found
+
+
+def _shift_at_the_end_of_a_text(dout, cache, add_to=None):
+    dinp, dmix = ops.token_shift_backward(dout, cache, add_to)
+    if len(dinp) > 1:   # the next row of memory is the first of the next text
+        dinp[:-1, -1] += dout[1:, 0] * (1 - ops.token_shift._share(cache.mix))
+    return dinp, dmix
+
+
+def _heads_together(inp, heads, weight, bias, eps=1e-5):
+    return ops.headnorm_forward(inp, 1, weight, bias, eps)
+
+
+def _wrong_field(packed, inp, rows):
+    return ops.packed_product(np.roll(packed, 1, -1), inp, rows)
+
+
 def _in_place(dout, cache):
     dout *= cache > 0  # where the residual stream and its branch share one gradient, this spoils the other
     return (dout,)
@@ -166,6 +214,16 @@ BROKEN = {
     "a changed input": broken(relu_forward=_scribbles),
     "a changed upstream gradient": broken(relu_backward=_in_place),
     "float64 answers": broken(gelu_forward=lambda x: (ops.gelu_forward(x)[0].astype(np.float64), x)),
+    "scales of the next token": broken(quantize_activations=_seen_from_the_next_row),
+    "halves away from zero": broken(ternarize=_halves_away_from_zero),
+    "one bit of an integer product": broken(bitlinear_forward=_one_off),
+    "a lower bound a little low going back": broken(recurrence_forward=_lower_once),
+    "a state that is not taken in": broken(recurrence_forward=_no_state),
+    "dbias beyond a block of channels": broken(recurrence_backward=_dbias_of_64_channels),
+    "the shift runs into the next text": broken(token_shift_backward=_shift_at_the_end_of_a_text),
+    "one norm for all heads": broken(headnorm_forward=_heads_together),
+    "bytes of a block in another order": broken(packed_product=_wrong_field),
+    "the square of relu without its 2": broken(squared_relu_backward=ops.relu_backward),
     "decay of all": broken(adamw_step=lambda *a, decayed=0, **k: ops.adamw_step(*a, decayed=len(a[0]), **k)),
 }
 

@@ -7,7 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinylm import ops
-from tinylm.layers import Block, Linear, Parameter, Parameters, Pass, Residual, Tape
+from tinylm.layers import (
+    BitLinear,
+    Block,
+    HeadNorm,
+    Linear,
+    Parameter,
+    Parameters,
+    Pass,
+    Recurrence,
+    Residual,
+    Tape,
+    TokenShift,
+)
 from tinylm.layers.parameters import ALIGNMENT
 from tinylm.models import build
 from tinylm.ops.random import dropout_key, dropout_mask
@@ -186,3 +198,86 @@ def test_multiplies_are_those_of_the_matrix_products():
     # position t sees t + 1 positions: 1 + 2 + 3 + 4 of them for 4 tokens, C for each product
     assert count["blocks.0.attention"] == 2 * 6 * (1 + 2 + 3 + 4) / 4
     assert not any(isinstance(layer, Block) and layer.multiplies(4) for layer in model.walk())
+
+
+# ------------------------------------------------------------------------------------------ ternary and recurrent
+def ready(layer, seed=0):
+    params = Parameters(layer.parameters(), np.float64)
+    params.initialise(seed)
+    return params
+
+
+@pytest.mark.parametrize("bits", [0, 8])
+def test_a_ternary_map_multiplies_by_codes_and_one_scale(bits):
+    layer = BitLinear("l", 6, 5, bits)
+    params = ready(layer)
+    assert [(p.name, p.shape, p.kind, p.decayed) for p in layer.parameters()] == [("l.weight", (5, 6), "ternary", True)]
+    inp = np.random.default_rng(0).integers(-127, 128, (2, 3, 6)).astype(float)
+    inp[..., 0] = 127   # so 8 bits lose nothing
+    codes, scale = ops.ternarize(params["l.weight"])
+    out = layer.forward(inp, Pass(ops, params))
+    np.testing.assert_allclose(out, inp @ codes.T * scale, rtol=1e-12)
+
+
+def test_eight_bits_round_and_float_does_not():
+    params = ready(BitLinear("l", 6, 5, 0))
+    inp = np.random.default_rng(0).standard_normal((4, 6))
+    exact, rounded = (BitLinear("l", 6, 5, bits).forward(inp, Pass(ops, params)) for bits in (0, 8))
+    assert not np.array_equal(exact, rounded)
+    np.testing.assert_allclose(exact, rounded, atol=0.1)
+
+
+def test_ternary_gradients_are_added():
+    layer = BitLinear("l", 3, 2, 0)
+    params, grads = ready(layer), ready(layer).like()
+    grads.flat[:] = 1
+    x, d = np.random.default_rng(0).standard_normal((4, 3)), np.ones((4, 2))
+    run = Pass(ops, params, grads, Tape())
+    layer.forward(x, run)
+    layer.backward(d, run)
+    np.testing.assert_allclose(grads["l.weight"], 1 + d.T @ x)
+
+
+def test_kaiming_normal_by_what_goes_out():
+    (weight,) = BitLinear("l", 300, 200, 8).parameters()
+    assert weight.init == ("normal", pytest.approx((2 / 200) ** 0.5))
+
+
+@pytest.mark.parametrize("make", [lambda: TokenShift("s", 6), lambda: Recurrence(
+    "s", 6, 2, lower=0.3, gate_bias=0.5, activation_bits=8)], ids=["token shift", "recurrence"])
+@pytest.mark.parametrize("cut", range(1, 7))
+def test_a_layer_that_looks_back_may_be_cut_anywhere(make, cut):
+    layer = make()
+    params, state = ready(layer), {}
+    inp = np.random.default_rng(0).standard_normal((2, 7, 6))
+    whole = layer.forward(inp, Pass(ops, params))
+    pieces = [layer.forward(part, Pass(ops, params), state) for part in (inp[:, :cut], inp[:, cut:])]
+    np.testing.assert_allclose(np.concatenate(pieces, 1), whole, rtol=0, atol=1e-14)
+    assert not np.allclose(layer.forward(inp[:, cut:], Pass(ops, params)), whole[:, cut:]), "what came before matters"
+
+
+def test_without_a_state_nothing_is_kept():
+    layer = TokenShift("s", 2)
+    params, inp = ready(layer), np.ones((1, 3, 2))
+    first = layer.forward(inp, Pass(ops, params))
+    assert np.array_equal(layer.forward(inp, Pass(ops, params)), first)
+    assert first[0].tolist() == [[0.5, 0.5], [1.0, 1.0], [1.0, 1.0]], "half itself, half the one before"
+
+
+def test_a_state_is_no_view_of_what_was_read():
+    layer, state = TokenShift("s", 2), {}
+    inp = np.ones((1, 3, 2))
+    layer.forward(inp, Pass(ops, ready(layer)), state)
+    inp[:] = 7
+    assert state["s"].tolist() == [[1.0, 1.0]]
+
+
+def test_a_head_norm_knows_its_head_and_its_token_only():
+    layer = HeadNorm("n", 8, 2)
+    params, rng = ready(layer), np.random.default_rng(0)
+    inp = rng.standard_normal((2, 5, 8))
+    changed = inp.copy()
+    changed[1, 3, 4:] = rng.standard_normal(4)
+    moved = layer.forward(inp, Pass(ops, params)) != layer.forward(changed, Pass(ops, params))
+    assert moved[1, 3, 4:].all()
+    assert moved.sum() == 4

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tinylm import ops
 from tinylm.audit import gradients
+from tinylm.errors import CheckFailed
 from tinylm.ops.random import dropout_key, dropout_mask
 
 pytestmark = pytest.mark.gradient
@@ -39,9 +40,9 @@ def _elements(rng, B, T, C):
     return {"inp": 2 * rng.standard_normal((B, T, C))}, {}
 
 
-def _embedding(rng, B, T, V, C, start):
+def _embedding(rng, B, T, V, C, start, positions=True):
     return {"tokens": rng.integers(0, V, (B, T)), "token_weight": rng.standard_normal((V, C)),
-            "position_weight": rng.standard_normal((start + T + 1, C))}, {"start": start}
+            "position_weight": rng.standard_normal((start + T + 1, C)) if positions else None}, {"start": start}
 
 
 def _attention(rng, B, T, H, D, rate):
@@ -62,6 +63,30 @@ def _cross_entropy(rng, N, V):
     return {"logits": 2 * rng.standard_normal((N, V)), "targets": rng.integers(0, V, N)}, {}
 
 
+def _bitlinear(rng, N, K, M, bits, weights, tokens):
+    weight = np.zeros((M, K)) if weights == "zero" else rng.standard_normal((M, K))
+    inp = np.zeros((N, K)) if tokens == "all zero" else 2 * rng.standard_normal((N, K))
+    inp[-1:] *= tokens != "the last zero"
+    return {"inp": inp, "weight": weight}, {"activation_bits": bits}
+
+
+def _recurrence(rng, B, T, C, state, lower, gates):
+    inputs = {n: 2 * rng.standard_normal((B, T, C)) for n in ("forget", "value", "output")}
+    return (inputs | {"bias": rng.standard_normal(C) + gates},
+            {"state": rng.standard_normal((B, C)) if state else None, "lower": lower})
+
+
+def _token_shift(rng, B, T, C, before):
+    return ({"inp": rng.standard_normal((B, T, C)), "mix": rng.standard_normal(C)},
+            {"before": rng.standard_normal((B, C)) if before else None})
+
+
+def _headnorm(rng, B, T, H, D):
+    inputs, _ = _layernorm(rng, B, T * H, D, False)
+    return {"inp": inputs["inp"].reshape(B, T, H * D), "heads": np.array(H), "weight": rng.standard_normal(H * D),
+            "bias": rng.standard_normal(H * D)}, {}
+
+
 def _linear_cross_entropy(rng, N, C, V, bias):
     return {"inp": rng.standard_normal((N, C)), "weight": rng.standard_normal((V, C)),
             "bias": rng.standard_normal(V) if bias else None, "targets": rng.integers(0, V, N)}, {}
@@ -72,8 +97,17 @@ OPERATIONS = {
     "linear": (_linear, {"N": SIZE, "K": SIZE, "M": SIZE, "bias": st.booleans()}),
     "layernorm": (_layernorm, THREE | {"C": st.integers(2, 6), "bias": st.booleans()}),
     "relu": (_elements, THREE),
+    "squared_relu": (_elements, THREE),
     "gelu": (_elements, THREE),
-    "embedding": (_embedding, THREE | {"V": SIZE, "start": st.integers(0, 2)}),
+    "embedding": (_embedding, THREE | {"V": SIZE, "start": st.integers(0, 2), "positions": st.booleans()}),
+    "bitlinear": (_bitlinear, {"N": SIZE, "K": SIZE, "M": SIZE, "bits": st.sampled_from([0, 8]),
+                               "weights": st.sampled_from(["normal", "zero"]),
+                               "tokens": st.sampled_from(["normal", "the last zero", "all zero"])}),
+    "recurrence": (_recurrence, {"B": st.integers(1, 2), "T": st.integers(1, 9) | st.sampled_from([63, 64, 65]),
+                                 "C": SIZE, "state": st.booleans(), "lower": st.sampled_from([0.0, 0.45, 0.9]),
+                                 "gates": st.sampled_from([0.0, -60.0, 60.0])}),
+    "token_shift": (_token_shift, THREE | {"before": st.booleans()}),
+    "headnorm": (_headnorm, {"B": SIZE, "T": SIZE, "H": st.integers(1, 3), "D": st.integers(2, 5)}),
     "attention": (_attention, {"B": st.integers(1, 2), "T": SIZE, "H": st.integers(1, 3), "D": st.integers(1, 3),
                                "rate": st.sampled_from([0.0, 0.2, 0.5])}),
     "dropout": (_dropout, THREE | {"rate": RATE}),
@@ -83,8 +117,17 @@ OPERATIONS = {
 }
 
 
+THROUGH_ROUNDINGS = {"bitlinear"}
+
+
 def pair(name):
-    return getattr(ops, name + "_forward"), getattr(ops, name + "_backward")
+    forward = gradients.bitlinear if name in THROUGH_ROUNDINGS else getattr(ops, name + "_forward")
+    return forward, getattr(ops, name + "_backward")
+
+
+def check(name, backward, inputs, rng, options):
+    return gradients.operation(pair(name)[0], backward, inputs, rng, options=options,
+                               through_roundings=name in THROUGH_ROUNDINGS)
 
 
 def test_every_operation_with_a_backward_pass_is_here():
@@ -98,22 +141,23 @@ def test_gradients(name, data, seed):
     drawn = {k: data.draw(s, label=k) for k, s in sizes.items()}
     rng = np.random.default_rng(seed)
     inputs, options = make(rng, **drawn)
-    gradients.operation(*pair(name), inputs, rng, options=options).require()
+    check(name, pair(name)[1], inputs, rng, options).require()
 
 
-@pytest.mark.parametrize("name", ["linear", "layernorm", "embedding", "linear_cross_entropy"])
+@pytest.mark.parametrize("name", ["linear", "layernorm", "embedding", "linear_cross_entropy", "headnorm", "bitlinear",
+                                  "recurrence", "token_shift"])
 @given(data=st.data(), seed=SEED)
 def test_add_to_adds_to_what_is_there(name, data, seed):
     make, sizes = OPERATIONS[name]
     rng = np.random.default_rng(seed)
     inputs, options = make(rng, **{k: data.draw(s, label=k) for k, s in sizes.items()})
     forward, backward = pair(name)
-    out, cache = forward(*inputs.values(), **options)
-    dout = rng.standard_normal(out.shape)
-    plain = backward(dout, cache)[-2:]
+    out, cache = (forward(ops) if name in THROUGH_ROUNDINGS else forward)(*inputs.values(), **options)
+    dout, n = rng.standard_normal(out.shape), 1 if name in ("bitlinear", "recurrence", "token_shift") else 2
+    plain = backward(dout, cache)[-n:]
     before = [None if g is None else rng.standard_normal(g.shape) for g in plain]
     into = tuple(None if g is None else g.copy() for g in before)
-    returned = backward(dout, cache, add_to=into)[-2:]
+    returned = backward(dout, cache, add_to=into)[-n:]
     for given_, got, start, alone in zip(into, returned, before, plain):
         assert got is given_
         if got is not None:
@@ -140,8 +184,12 @@ def second(change):
 
 def third(change):
     def make(good):
-        return lambda d, c: (*good(d, c)[:2], change(d, c, good(d, c)[2]))
+        return lambda d, c: (*good(d, c)[:2], change(d, c, good(d, c)[2]), *good(d, c)[3:])
     return make
+
+
+def fourth(change):
+    return lambda good: lambda d, c: (*good(d, c)[:3], change(d, c, good(d, c)[3]))
 
 
 def whole(wrong):
@@ -247,6 +295,79 @@ MUTANTS = {
         "positions of the first text only": second(lambda d, c, g: _placed(g, c.start, d[0])),
         "last position lost": second(lambda d, c, g: np.concatenate([g[:5], 0 * g[5:]])),
     }),
+    "squared_relu": ({"B": 2, "T": 3, "C": 4}, {
+        "mask forgotten": first(lambda d, c, g: 2 * d * c),
+        "the 2 forgotten": first(lambda d, c, g: g / 2),
+        "that of relu": first(lambda d, c, g: d * (c > 0)),
+        "slope is the output": first(lambda d, c, g: d * np.maximum(c, 0) ** 2),
+    }),
+    "bitlinear": ({"N": 3, "K": 4, "M": 4, "bits": 8, "weights": "normal", "tokens": "normal"}, {
+        "weight's scale forgotten": first(lambda d, c, g: g / c.ternary.scale),
+        "weight's scale in dweight": second(lambda d, c, g: g * c.ternary.scale),
+        "activation scale forgotten": second(lambda d, c, g: g / 100),
+        "activation scale of the first token": second(lambda d, c, g: d.T @ (c.inp * c.inp_scale[0])),
+        "codes transposed": first(lambda d, c, g: d @ c.ternary.codes.T * c.ternary.scale),
+        "dweight transposed": second(lambda d, c, g: g.T),
+        "dweight stopped where the code is 0": second(lambda d, c, g: g * (c.ternary.codes != 0)),
+        "dweight a mean over rows": second(lambda d, c, g: g / len(d)),
+        "dweight without the last row": second(lambda d, c, g: d[:-1].T @ (c.inp * c.inp_scale)[:-1]),
+        "dinp stopped where activations round to the top": first(lambda d, c, g: g * (np.abs(c.inp) < 127)),
+        "dinp scaled as its input": first(lambda d, c, g: g * c.inp_scale),
+        "derivative of rounding": first(lambda d, c, g: g * (np.abs(c.inp) < 0.5)),
+    }),
+    "recurrence": ({"B": 2, "T": 5, "C": 3, "state": True, "lower": 0.45, "gates": 0.0}, {
+        "nothing flows back in time": whole(lambda d, c: _recurrence_by_hand(d, c, carry=0.0)),
+        "the gate of this step carries to the step before, not this": whole(
+            lambda d, c: _recurrence_by_hand(d, c, shift=1)),
+        "lower bound forgotten in dforget": first(lambda d, c, g: g / (1 - c.lower)),
+        "lower bound twice in dforget": first(lambda d, c, g: g * (1 - c.lower)),
+        "lower bound forgotten in the gate": lambda good: lambda d, c: good(d, c._replace(lower=0.0)),
+        "state ignored": lambda good: lambda d, c: good(d, c._replace(state=0 * c.state)),
+        "bias ignored": lambda good: lambda d, c: good(d, c._replace(bias=0 * c.bias)),
+        "value forgotten in dforget": lambda good: lambda d, c: (good(d, c._replace(value=0 * c.value))[0],
+                                                                 *good(d, c)[1:]),
+        "h of this step for that before": lambda good: lambda d, c: good(d, c._replace(
+            hidden=np.concatenate([c.hidden[:, 1:], c.hidden[:, -1:]], 1), state=c.hidden[:, 0])),
+        "dvalue without 1 - gate": second(lambda d, c, g: g / (1 - _gate(c))),
+        "dvalue times the gate": second(lambda d, c, g: g / (1 - _gate(c)) * _gate(c)),
+        "doutput without its slope": third(lambda d, c, g: d * c.hidden),
+        "doutput with all of later": third(lambda d, c, g: np.flip(np.cumsum(np.flip(g, 1), 1), 1)),
+        "output gate forgotten": lambda good: lambda d, c: (*good(d, c._replace(output=0 * c.output + 40))[:2],
+                                                            *good(d, c)[2:]),
+        "not reversed": lambda good: lambda d, c: good(d[:, ::-1], c),
+        "first step lost": first(lambda d, c, g: np.concatenate([0 * g[:, :1], g[:, 1:]], 1)),
+        "dbias of the first text": fourth(lambda d, c, g: ops.recurrence_backward(d, c)[0][0].sum(0)),
+        "dbias of the last step": fourth(lambda d, c, g: ops.recurrence_backward(d, c)[0][:, -1].sum(0)),
+        "dbias a mean over time": fourth(lambda d, c, g: g / d.shape[1]),
+        "dbias missing": fourth(lambda d, c, g: None),
+    }),
+    "token_shift": ({"B": 2, "T": 4, "C": 3, "before": True}, {
+        "shift not reversed": first(lambda d, c, g: d * _share(c) + ops.token_shift._shifted(
+            d, 0 * d[:, 0]) * (1 - _share(c))),
+        "nothing from the token after": first(lambda d, c, g: d * _share(c)),
+        "all from the token after": first(lambda d, c, g: g + np.pad(d[:, 1:], ((0, 0), (0, 1), (0, 0))) * _share(c)),
+        "wrapped around": first(lambda d, c, g: d * _share(c) + np.roll(d, -1, 1) * (1 - _share(c))),
+        "shares exchanged": first(lambda d, c, g: d * (1 - _share(c)) + np.pad(
+            d[:, 1:], ((0, 0), (0, 1), (0, 0))) * _share(c)),
+        "dmix without its slope": second(lambda d, c, g: g / (_share(c) * (1 - _share(c)))),
+        "dmix without the token before": second(lambda d, c, g: (d * c.inp).sum((0, 1)) * _share(c) * (1 - _share(c))),
+        "what came before ignored": lambda good: lambda d, c: good(d, c._replace(before=0 * c.before)),
+        "dmix of the first text": second(lambda d, c, g: (d * (c.inp - ops.token_shift._shifted(c.inp, c.before)))[0]
+                                         .sum(0) * _share(c) * (1 - _share(c))),
+    }),
+    "headnorm": ({"B": 2, "T": 3, "H": 2, "D": 4}, {
+        "statistics of all heads together": first(lambda d, c, g: ops.layernorm_backward(
+            d, ops.layernorm_forward(c.inp, c.weight)[1])[0]),
+        "mean taken as constant": first(lambda d, c, g: _headwise(d, c, mean=0)),
+        "variance taken as constant": first(lambda d, c, g: _headwise(d, c, share=0)),
+        "weight forgotten": lambda good: lambda d, c: good(d, c._replace(weight=np.ones_like(c.weight))),
+        "rstd of the first head": lambda good: lambda d, c: good(d, c._replace(rstd=0 * c.rstd + c.rstd[:, :, :1])),
+        "dweight not normalised": second(lambda d, c, g: (d * c.inp).sum((0, 1))),
+        "dweight summed over heads": second(lambda d, c, g: np.tile(g.reshape(2, 4).sum(0), 2)),
+        "dweight averaged over the batch": second(lambda d, c, g: g / len(d)),
+        "dbias is dweight": third(lambda d, c, g: ops.headnorm_backward(d, c)[1]),
+        "dbias summed over heads": third(lambda d, c, g: np.tile(g.reshape(2, 4).sum(0), 2)),
+    }),
     "attention": ({"B": 2, "T": 4, "H": 2, "D": 3, "rate": 0.5}, {
         "no 1/sqrt(D)": _parts(lambda q, k, v: (q * np.sqrt(3), k * np.sqrt(3), v)),
         "1/sqrt(D) once too often": _parts(lambda q, k, v: (q / np.sqrt(3), k / np.sqrt(3), v)),
@@ -295,6 +416,34 @@ def _assigned(weight, tokens, dout):
     return dweight
 
 
+def _share(c):
+    return 1 / (1 + np.exp(-c.mix))
+
+
+def _gate(c):
+    return c.lower + (1 - c.lower) / (1 + np.exp(-c.forget - c.bias))
+
+
+def _recurrence_by_hand(dout, c, carry=1.0, shift=0):
+    """The backward recurrence with mistakes: what is carried is scaled, or gated by another step's gate."""
+    gate, output = _gate(c), 1 / (1 + np.exp(-c.output))
+    before = np.concatenate([c.state[:, None], c.hidden[:, :-1]], 1)
+    dhidden, later = np.empty_like(dout), np.zeros_like(c.state)
+    for t in reversed(range(dout.shape[1])):
+        dhidden[:, t] = output[:, t] * dout[:, t] + carry * later
+        later = gate[:, max(0, t - shift)] * dhidden[:, t]
+    sigmoid = (gate - c.lower) / (1 - c.lower)
+    dforget = dhidden * (before - c.value) * (1 - c.lower) * sigmoid * (1 - sigmoid)
+    return dforget, dhidden * (1 - gate), dout * c.hidden * output * (1 - output), dforget.sum((0, 1))
+
+
+def _headwise(dout, c, mean=1, share=1):
+    rows = c.inp.reshape(*c.mean.shape[:-1], -1)
+    norm, dnorm = (rows - c.mean) * c.rstd, (dout * c.weight).reshape(rows.shape)
+    return (c.rstd * (dnorm - mean * dnorm.mean(-1, keepdims=True)
+                      - share * norm * (dnorm * norm).mean(-1, keepdims=True))).reshape(c.inp.shape)
+
+
 def _placed(like, start, rows):
     placed = np.zeros_like(like)
     placed[start:start + len(rows)] = rows
@@ -309,10 +458,10 @@ def test_a_wrong_backward_pass_is_rejected(operation, name):
     sizes, own = MUTANTS[operation]
     rng = np.random.default_rng(5)
     inputs, options = OPERATIONS[operation][0](rng, **sizes)
-    forward, good = pair(operation)
-    assert gradients.operation(forward, good, inputs, rng, options=options).ok
+    good = pair(operation)[1]
+    assert check(operation, good, inputs, rng, options).ok
     wrong = (COMMON | own)[name](good)
-    report = gradients.operation(forward, wrong, inputs, rng, options=options)
+    report = check(operation, wrong, inputs, rng, options)
     assert not report.ok, f"{operation}: {name} survived"
     assert report.worst_tensor.cause
 
@@ -326,3 +475,40 @@ def test_all_ones_upstream_is_blind_where_a_random_one_sees():
     inputs = {"inp": rng.standard_normal((2, 3, 5)), "weight": np.ones(5), "bias": None}
     assert gradients.operation(ops.layernorm_forward, zero, inputs, rng, dout=np.ones((2, 3, 5))).ok
     assert not gradients.operation(ops.layernorm_forward, zero, inputs, rng).ok
+
+
+def test_the_mistakes_made_by_hand_are_made_of_the_right_pass():
+    """Without its mistake each rewritten backward pass is right; otherwise it would be rejected for nothing."""
+    rng = np.random.default_rng(1)
+    inputs, options = _recurrence(rng, 2, 5, 3, True, 0.45, 0.0)
+    check("recurrence", _recurrence_by_hand, inputs, rng, options).require()
+    inputs, options = _headnorm(rng, 2, 3, 2, 4)
+    check("headnorm", lambda d, c: (_headwise(d, c), *ops.headnorm_backward(d, c)[1:]), inputs, rng, options).require()
+
+
+@pytest.mark.parametrize("bits", [0, 8])
+def test_a_forward_pass_that_is_not_its_codes_and_scales_is_refused(bits):
+    """The surrogate stands for the forward pass only where it goes through the same point."""
+    def without_scale(f):
+        good = gradients.bitlinear(f)
+        return lambda *args, **options: (lambda out, cache: (
+            out * (1 if isinstance(f, gradients._Frozen) else 1 + 1e-6), cache))(*good(*args, **options))
+
+    rng = np.random.default_rng(2)
+    inputs, options = _bitlinear(rng, 3, 4, 4, bits, "normal", "normal")
+    with pytest.raises(CheckFailed, match="codes and scales"):
+        gradients.operation(without_scale, ops.bitlinear_backward, inputs, rng, options=options, through_roundings=True)
+
+
+def test_differences_of_the_rounded_function_itself_say_nothing():
+    """Why there is a surrogate: rounded, the map is a staircase, and its slope along most directions is 0."""
+    rng = np.random.default_rng(3)
+    weight = rng.standard_normal((4, 4))
+    forward = gradients.bitlinear(ops)
+    step = 1e-6 * rng.standard_normal((3, 4))
+    inp = rng.standard_normal((3, 4))
+    codes = [ops.quantize_activations(x)[0] for x in (inp, inp + step)]
+    assert np.array_equal(*codes)
+    report = gradients.operation(lambda x: forward(x, weight, 8), lambda d, c: ops.bitlinear_backward(d, c)[:1],
+                                 {"inp": inp}, rng)
+    assert not report.ok

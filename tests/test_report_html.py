@@ -206,3 +206,43 @@ def test_names_that_mean_something_to_matplotlib(tmp_path):
 def test_smoothing_keeps_constants_and_means():
     assert curves.smooth([2.0] * 9, 3) == [2.0] * 9
     assert curves.smooth([0.0, 3.0, 0.0, 3.0, 0.0], 1) == [0.0, 1.0, 2.0, 1.0, 0.0]
+
+
+def test_ternary_weights_have_charts_and_a_table(tmp_path):
+    run = make_run(tmp_path / "t", ternary=True)
+    text = page(run)
+    check(text)
+    assert "<h2>Ternary weights</h2>" in text and "Each layer at step 600" in text
+    for name in ("ternary-flips", "ternary-zeros", "ternary-scale", "grad-norms"):
+        assert f'id="{name}-' in text
+    assert "<td>blocks.1.mixer.forget</td><td>3.33333e-05</td><td>0.31</td><td>0.1</td>" in text
+    assert "Ternary weights" not in page(make_run(tmp_path / "f"))
+
+
+def test_charts_of_ternary_weights_draw_what_was_measured(tmp_path):
+    found = record.read(make_run(tmp_path / "t", ternary=True))
+    for key, want in (("flips", 0.015 / 600), ("zeros", 0.305), ("scale", 0.075)):
+        axes = curves.ternary(found, key, key).axes[0]
+        assert axes.lines[0].get_ydata()[-1] == pytest.approx(want) and len(axes.lines[0].get_xdata()) == 60
+        low, high = {"flips": (0.01 / 600, 0.02 / 600), "zeros": (0.3, 0.31), "scale": (0.05, 0.1)}[key]
+        edge = axes.collections[0].get_paths()[0].vertices
+        assert {round(y, 12) for x, y in edge if x == 600} == {round(low, 12), round(high, 12)}
+    short = record.read(make_run(tmp_path / "s", steps=25, ternary=True))  # its last line: after 5 steps
+    assert curves.ternary(short, "flips", "").axes[0].lines[0].get_xdata().tolist() == [10, 20]
+    assert curves.ternary(short, "zeros", "").axes[0].lines[0].get_xdata().tolist() == [10, 20, 25]
+    ternary, float_ = curves.norms(found).axes[0].lines
+    assert set(ternary.get_ydata()) == {0.3} and set(float_.get_ydata()) == {0.4}
+
+
+@pytest.mark.parametrize("entry", [3, [], {}, {"layers": 3}, {"layers": {"a": 1}}, {"flips": "x", "layers": {"a": {}}},
+                                   {"flips": None, "layers": {"<b>": {"flips": "<i>", "zeros": None}}}])
+def test_damaged_lines_about_ternary_weights(tmp_path, entry):
+    run = make_run(tmp_path / "t", steps=20, ternary=True)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        if "ternary" in line:
+            line["ternary"] = line["grad_norms"] = entry
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = page(run)
+    check(text)
+    assert "<i>" not in text.split("</svg>")[-1].split("<details>")[-1]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tinylm.errors import DataMissing, TinylmError, UsageError
 from tinylm.text import corpora, dataset
 from tinylm.text.dataset import load, prepare, prepared
-from tinylm.text.tokenizer import END_OF_TEXT, char_tokenizer
+from tinylm.text.tokenizer import END_OF_TEXT, bpe_tokenizer, char_tokenizer
 
 TEXTS = st.lists(st.text(st.sampled_from("ab é\n日😀"), min_size=1, max_size=30), min_size=1, max_size=8)
 
@@ -135,6 +135,82 @@ def test_a_given_tokenizer_is_used(many, tmp_path):
         prepare(many, cache=tmp_path, tokenizer=char_tokenizer("story0123456789 café", True))
     with pytest.raises(UsageError, match="endoftext"):
         prepare(many, cache=tmp_path, tokenizer=char_tokenizer("story0123456789 café😀", False))
+
+
+@given(TEXTS, st.integers(257, 300))
+def test_byte_pairs_count_the_raw_text_exactly(tmp_path_factory, texts, vocab):
+    folder = tmp_path_factory.mktemp("data")
+    path = folder / "text.txt"
+    path.write_bytes(f"\n{END_OF_TEXT}\n".join(texts).encode())
+    try:
+        letters = prepare(path, cache=folder / "cache")
+    except DataMissing:
+        with pytest.raises(DataMissing):
+            prepare(path, vocab=vocab, cache=folder / "cache")
+        return
+    data = prepare(path, vocab=vocab, cache=folder / "cache")
+    assert data.tokenizer.kind == "bpe" and 257 <= data.tokenizer.vocab_size <= vocab
+    assert data.train.dtype == np.uint16 and data.path != letters.path
+    for name in ("train", "val"):
+        tokens, counts, pieces = data.split(name), data.meta["splits"][name], list(letters.documents(name))
+        # The same documents on the same side, whatever the vocabulary.
+        assert list(data.documents(name)) == pieces or letters.meta["single"]
+        assert counts["tokens"] == len(tokens) and counts["documents"] == len(pieces)
+        assert counts["bytes"] == sum(len(p.encode()) for p in pieces) == data.tokenizer.token_bytes[tokens].sum()
+        assert counts["chars"] == sum(map(len, pieces)) == data.tokenizer.token_chars[tokens].sum()
+        if letters.meta["single"]:
+            assert [data.tokenizer.decode(np.asarray(tokens))] == pieces
+            assert data.tokenizer.end_of_text not in tokens.tolist()
+        else:
+            assert (np.asarray(tokens) == data.tokenizer.end_of_text).sum() == len(pieces)
+
+
+def test_byte_pairs_are_learned_from_the_training_text_alone(tmp_path):
+    """Words that only validation has must not be in the vocabulary."""
+    texts = [f"number {i} " + (f"word{i} " * 20) for i in range(40)]
+    (tmp_path / "t.txt").write_text(f"\n{END_OF_TEXT}\n".join(texts))
+    data = prepare(tmp_path / "t.txt", vocab=2000, cache=tmp_path)
+    symbols = {data.tokenizer.raw_bytes(i).decode("latin-1") for i in range(data.tokenizer.vocab_size)}
+    for name in ("train", "val"):
+        numbers = {t.split()[1] for t in data.documents(name)}
+        assert {f"{n}" in symbols for n in numbers if len(n) == 2} == {name == "train"}
+    assert data.tokenizer.digest == bpe_tokenizer(data.documents("train"), 2000).digest
+
+
+def test_byte_pairs_are_made_once_and_again_with_the_same_bytes(many, tmp_path):
+    first = prepare(many, vocab=300, cache=tmp_path / "a")
+    assert raw(first) == raw(prepare(many, vocab=300, cache=tmp_path / "b"))
+    assert prepare(many, vocab=300, cache=tmp_path / "a").path == first.path
+    assert len({prepare(many, vocab=v, cache=tmp_path / "a").path for v in (None, 265, 300)}) == 3
+    assert prepare(first.path).digest == prepare(first.path, vocab=300).digest == first.digest
+    with pytest.raises(UsageError, match="prepared with bpe-2.*, not with vocab 258"):
+        prepare(first.path, vocab=258)
+    with pytest.raises(UsageError, match="learned or given"):
+        prepare(many, vocab=300, tokenizer=first.tokenizer)
+
+
+def test_a_text_too_small_for_its_vocabulary_says_so_every_time(many, tmp_path):
+    for _ in range(2):
+        data = prepare(many, vocab=5000, cache=tmp_path)
+        assert data.notes == (f"many: a vocabulary of {data.tokenizer.vocab_size:,} symbols, not 5,000: the "
+                              "training text has no more pairs that occur twice",)
+    assert 257 < data.tokenizer.vocab_size < 5000 and data.meta["vocabulary"]["asked"] == 5000
+    assert prepare(many, vocab=260, cache=tmp_path).notes == ()
+    assert prepare(data.path, vocab=5000).path == data.path
+
+
+def test_the_marker_inside_a_whole_file_is_text(many, tmp_path):
+    data = prepare(many, documents="whole", vocab=300, cache=tmp_path)
+    text = many.read_text(encoding="utf-8")
+    assert END_OF_TEXT in text and "".join(t for s in ("train", "val") for t in data.documents(s)) == text
+    assert data.tokenizer.token_bytes[data.train].sum() == data.meta["splits"]["train"]["bytes"]
+
+
+@pytest.mark.parametrize("vocab", [-1, 0, 256, 65_536])
+def test_vocabularies_that_are_too_small_or_large(many, tmp_path, vocab):
+    with pytest.raises(UsageError, match="from 257"):
+        prepare(many, vocab=vocab, cache=tmp_path / "c")
+    assert not (tmp_path / "c").exists()
 
 
 def test_more_symbols_than_16_bits(tmp_path):

@@ -2,7 +2,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,24 +15,14 @@ import tokenizers
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import tinylm.text.tokenizer as tokenizer_module
 from tinylm.errors import DataMissing, TinylmError, UsageError
-from tinylm.text.tokenizer import END_OF_TEXT, Tokenizer, char_tokenizer
+from tinylm.text.tokenizer import END_OF_TEXT, Tokenizer, bpe_tokenizer, char_tokenizer
 
 # Any character a UTF-8 file can hold; the awkward ones often.
 CHARACTERS = st.one_of(st.sampled_from("ab <|>endoftx\n\r\t é😀\u0301\u2028\ufeff\0\x85"),
                        st.characters(exclude_categories=["Cs"]))
 TEXTS = st.text(CHARACTERS, min_size=1, max_size=60)
-
-
-def byte_level_bpe(text: str) -> Tokenizer:
-    """A small byte-level BPE, made by `tokenizers`: what a later corpus will bring."""
-    hf = tokenizers.Tokenizer(tokenizers.models.BPE())
-    hf.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    hf.decoder = tokenizers.decoders.ByteLevel()
-    hf.train_from_iterator([text], tokenizers.trainers.BpeTrainer(
-        vocab_size=300, special_tokens=[END_OF_TEXT], show_progress=False,
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet()))
-    return Tokenizer(hf.to_str())
 
 
 @given(TEXTS, st.booleans())
@@ -147,7 +142,109 @@ def test_byte_level_bpe_counts_every_byte_and_character_once(text):
     assert tok.decode(ids) == text
 
 
-BPE = byte_level_bpe("the quick brown fox é日😀 jumps over the lazy dog " * 20)
+BPE = bpe_tokenizer(["the quick brown fox é日😀 jumps over the lazy dog "] * 20, 300)
+
+
+@given(TEXTS)
+@example(END_OF_TEXT)
+@example(f"a{END_OF_TEXT}b<|endoftext|")
+def test_literal_text_loses_no_byte_to_the_marker(text):
+    for tok in (BPE, char_tokenizer(text + END_OF_TEXT, end_of_text=True)):
+        ids = tok.encode(text, literal=True)
+        assert tok.end_of_text not in ids.tolist()
+        assert tok.token_bytes[ids].sum() == len(text.encode()) and tok.decode(ids) == text
+        assert tok.encode(text).tolist().count(tok.end_of_text) == text.count(END_OF_TEXT)
+
+
+def test_texts_together_are_encoded_as_each_alone():
+    texts = ["the quick", "", f"fox {END_OF_TEXT} dog", "\U0001f600 é"]
+    for tok in (BPE, char_tokenizer("".join(texts), True)):
+        for literal in (False, True):
+            together = tok.encode_all(texts, literal)
+            assert [ids.tolist() for ids in together] == [tok.encode(t, literal).tolist() for t in texts]
+            assert all(ids.dtype == np.int32 for ids in together)
+    with pytest.raises(UsageError, match="not valid Unicode"):
+        BPE.encode("a\ud800")
+
+
+def naive_merges(texts, count):
+    """Sennrich's algorithm 1 as it is written there: recount all pairs after every merge.
+
+    For ASCII text without line breaks or apostrophes; of equally frequent pairs the one with the
+    lowest ids is merged.
+    """
+    symbols = {c: i for i, c in enumerate(sorted(tokenizer_module._BYTE_OF), 1)}  # 0 is end-of-text
+    words = {}
+    for text in texts:
+        for word in re.findall(r" ?[a-z]+| ?[0-9]+| ?[^a-z0-9\s]+|\s+(?!\S)|\s+", text):
+            key = tuple(word.replace(" ", "\u0120"))
+            words[key] = words.get(key, 0) + 1
+    merges = []
+    while len(merges) < count:
+        pairs = {}
+        for word, times in words.items():
+            for pair in zip(word, word[1:]):
+                pairs[pair] = pairs.get(pair, 0) + times
+        best = min(pairs, key=lambda p: (-pairs[p], symbols[p[0]], symbols[p[1]]), default=None)
+        if best is None or pairs[best] < 2:
+            break
+        merges.append(list(best))
+        symbols.setdefault("".join(best), len(symbols) + 1)
+        joined = {}
+        for word, times in words.items():
+            out, i = [], 0
+            while i < len(word):
+                step = 2 if word[i:i + 2] == best else 1
+                out.append("".join(word[i:i + step]))
+                i += step
+            joined[tuple(out)] = joined.get(tuple(out), 0) + times
+        words = joined
+    return merges
+
+
+@given(st.lists(st.text("abc 12,", min_size=1, max_size=60), min_size=1, max_size=4), st.integers(0, 30))
+def test_merges_are_those_of_the_algorithm_as_published(texts, count):
+    tok = bpe_tokenizer(texts, 257 + count)
+    merges = naive_merges(texts, count)
+    assert json.loads(tok.to_json())["model"]["merges"] == merges
+    assert tok.vocab_size == 257 + len({"".join(pair) for pair in merges}) and tok.end_of_text == 0
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=5), st.integers(257, 320), TEXTS)
+def test_any_text_can_be_written_with_any_byte_level_vocabulary(texts, vocab, other):
+    tok = bpe_tokenizer(texts, vocab)
+    assert 257 <= tok.vocab_size <= vocab
+    ids = tok.encode(other, literal=True)
+    assert tok.decode(ids) == other
+    assert (tok.token_bytes[ids].sum(), tok.token_chars[ids].sum()) == (len(other.encode()), len(other))
+    assert sorted(b for i in range(tok.vocab_size) if len(b := tok.raw_bytes(i)) == 1) == \
+        [bytes([b]) for b in range(256)]
+
+
+def test_the_same_texts_give_the_same_vocabulary_in_every_process():
+    texts = [f"{a} and {b} went to {c}, é日 {i}" for i, (a, b, c) in enumerate(itertools.product(
+        ("Ann", "Bob", "Cid"), ("Dan", "Eve"), ("town", "sea", "school")))]
+    program = ("import json, sys; from tinylm.text.tokenizer import bpe_tokenizer; "
+               "print(bpe_tokenizer(json.loads(sys.argv[1]), 400).to_json(), end='')")
+    want = bpe_tokenizer(texts, 400)
+    for seed in ("1", "2"):
+        found = subprocess.run([sys.executable, "-c", program, json.dumps(texts)], capture_output=True, check=True,
+                               env={**os.environ, "PYTHONHASHSEED": seed, "RAYON_RS_NUM_CPUS": seed})
+        assert found.stdout.decode() == want.to_json()
+
+
+def test_an_error_while_texts_are_read_comes_through():
+    def texts():
+        yield "a text"
+        raise DataMissing("the file changed while it was read")
+    with pytest.raises(DataMissing, match="changed while"):
+        bpe_tokenizer(texts(), 300)
+
+
+@pytest.mark.parametrize("vocab", [-1, 0, 256, 65_536, 10**12])
+def test_vocabularies_that_are_too_small_or_large(vocab):
+    with pytest.raises(UsageError, match="257 .* to 65,535 are possible"):
+        bpe_tokenizer(["text"], vocab)
 
 
 def test_bytes_are_refused_where_tokens_do_not_join_to_the_text():

@@ -16,6 +16,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,6 +107,18 @@ def truth(value) -> bool:
     return value
 
 
+SMALLEST_VOCAB, LARGEST_VOCAB = 257, 65_535  # every byte and end-of-text; ids are kept in 16 bits
+CHARACTERS = "characters"
+
+
+def vocabulary(value) -> int | None:
+    """Symbols of a byte-level BPE, or None for "characters"."""
+    try:
+        return None if value == CHARACTERS else whole(SMALLEST_VOCAB, LARGEST_VOCAB)(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or {CHARACTERS}") from None
+
+
 LONGEST = 366 * 24 * 3600.0
 
 
@@ -132,7 +145,9 @@ class Warmup(NamedTuple):
     unit: str
 
     def __str__(self) -> str:
-        return f"{self.amount:g}s" if self.unit == "s" else f"{int(self.amount)} {self.unit}"
+        if self.unit == "s":  # all digits and no exponent: `warmup` must read the same number again
+            return f"{Decimal(repr(float(self.amount))):f}".removesuffix(".0") + "s"
+        return f"{int(self.amount)} {self.unit}"
 
 
 def warmup(value) -> Warmup:
@@ -204,6 +219,7 @@ class Setup:
     data: str | None = option(None, text, "Corpus (stories, python, tinystories) or text file.")
     documents: str = option("auto", choice("auto", "blank-line", "whole"), "Where a file's documents end.")
     size: str | None = option(None, text, "Stories to generate, or part of tinystories (20MB).")
+    vocab: int | None = option(None, vocabulary, "Symbols of byte-level BPE; default: a symbol a character.")
     seed: int = option(0, whole(0, 2**63 - 1), "Decides initial weights, batches, dropout and samples.")
     cpu_threads: int | None = option(None, whole(1, 10**6), "Threads to use (default: all processors).")
     backend: str = option("numba", choice("numba", "numpy"), "Fast kernels, or the definitions they copy.")

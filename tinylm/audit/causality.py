@@ -90,8 +90,8 @@ def backward(model: Layer, params: Parameters, f: ModuleType, rng: np.random.Gen
     tokens = rng.integers(0, model.config.vocab, (batch, length)).astype(np.int32)
     tried = 0
     for layer, inp, _ in _watch(model, params, f, tokens):
-        if list(inspect.signature(layer.forward).parameters) != ["inp", "run"]:
-            continue  # an embedding reads tokens, a head wants targets
+        if not _takes_one_input(layer):
+            continue  # an embedding reads tokens, a head wants targets, a residual has two inputs
         run = Pass(f, params, params.like(), Tape())
         out = layer.forward(inp, run)
         t = length // 2
@@ -110,6 +110,11 @@ def backward(model: Layer, params: Parameters, f: ModuleType, rng: np.random.Gen
     return Check("causality backward", True, 0.0, f"{tried} layers: no gradient reaches a later position")
 
 
+def _takes_one_input(layer):
+    first, second, *others = inspect.signature(layer.forward).parameters.values()
+    return (first.name, second.name) == ("inp", "run") and all(p.default is not p.empty for p in others)
+
+
 def uniform_tokens(model: Layer, params: Parameters, f: ModuleType, rng: np.random.Generator, *,
                    tokens: int = 2000) -> Check:
     """Nothing can predict uniform random tokens better than ln V nats; what does has seen them.
@@ -119,12 +124,17 @@ def uniform_tokens(model: Layer, params: Parameters, f: ModuleType, rng: np.rand
     context, vocab = model.config.context, model.config.vocab
     rows = max(2, -(-tokens // context))
     text = rng.integers(0, vocab, (rows, context + 1)).astype(np.int32)
-    losses = model.forward(text[:, :-1], text[:, 1:], Pass(f, params)).astype(np.float64)
+    return not_below_chance("uniform tokens", model.forward(text[:, :-1], text[:, 1:], Pass(f, params)), vocab)
+
+
+def not_below_chance(name: str, losses: np.ndarray, vocab: int) -> Check:
+    """The losses of uniform random tokens against ln V, five standard errors of their mean allowed."""
     if not np.isfinite(losses).all():
-        return Check("uniform tokens", False, math.inf, "the loss of random tokens is not finite")
+        return Check(name, False, math.inf, "the loss of random tokens is not finite")
+    eps, losses = float(np.finfo(losses.dtype).eps), losses.astype(np.float64)
     error = float(losses.std()) / math.sqrt(losses.size)
     below = math.log(vocab) - float(losses.mean())
-    tolerance = 5 * error + ROUNDINGS * float(np.finfo(params.flat.dtype).eps) * math.log(max(vocab, 2))
-    return Check("uniform tokens", below <= tolerance, max(0.0, below / tolerance), (
+    tolerance = 5 * error + ROUNDINGS * eps * math.log(max(vocab, 2))
+    return Check(name, below <= tolerance, max(0.0, below / tolerance), (
         f"{losses.mean():.4f} nats on {losses.size} random tokens, ln V = {math.log(vocab):.4f}"
         + ("" if below <= tolerance else ": the model sees what it predicts")))

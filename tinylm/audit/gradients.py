@@ -11,6 +11,10 @@ direction costs two forwards whatever the size of x; small tensors are checked e
   error.  A gradient cannot set the bar it is measured with.
 - The step is swept.  Where a small step bends as much as a large one the point lies on a kink (ReLU
   at 0), which has no derivative: the point is moved a little and the check starts again.
+- Rounding to codes has the derivative 0 or none, and training goes straight through it.  Such a backward
+  pass is the derivative of a surrogate: codes and scales frozen as they are at the point, and both
+  roundings the identity beside it, out = (x_q + (x - x_0)) (W_q + (W - W_0))^T.  At the point itself the
+  surrogate must give what the forward pass gives.
 """
 from __future__ import annotations
 
@@ -126,10 +130,62 @@ class GradientReport:
         return "\n".join(rows)
 
 
+# ------------------------------------------------------------------------- straight through roundings
+class _Recorded:
+    """The operations, keeping what was rounded and what it was rounded to, in the order of the calls."""
+
+    def __init__(self):
+        self.points = []
+
+    def __getattr__(self, name):
+        return getattr(ops, name)
+
+    def ternarize(self, weight):
+        ternary = ops.ternarize(weight)
+        self.points.append((weight.copy(), ternary.codes * ternary.scale))
+        return ternary
+
+    def bitlinear_forward(self, inp, ternary, activation_bits=0):
+        codes, scale = ops.quantize_activations(inp) if activation_bits else (inp, 1.0)
+        self.points.append((inp.copy(), codes * scale))
+        return ops.bitlinear_forward(inp, ternary, activation_bits)
+
+
+class _Frozen:
+    """The operations with the roundings of a recorded pass: moved where their argument moves, and no jumps."""
+
+    def __init__(self, recorded):
+        self._points = iter(recorded.points)
+
+    def __getattr__(self, name):
+        return getattr(ops, name)
+
+    def ternarize(self, weight):
+        at, rounded = next(self._points)
+        return rounded + (weight - at)
+
+    def bitlinear_forward(self, inp, weight, activation_bits=0):
+        at, rounded = next(self._points)
+        return ops.linear_forward(rounded + (inp - at), weight)
+
+
+def bitlinear(f):
+    """The ternary map from float weights, made of the operations f, for `operation` with through_roundings."""
+    return lambda inp, weight, activation_bits=0: f.bitlinear_forward(inp, f.ternarize(weight), activation_bits)
+
+
+def _same_point(subject, real, surrogate):
+    if not np.isfinite(real).all():
+        return  # which `compare` reports
+    gap = float(np.abs(real - surrogate).max(initial=0))
+    if not gap <= 1e-9 * float(np.abs(real).max(initial=1)):
+        raise CheckFailed(f"{subject}: the forward pass is off by {gap:.3g} from what its codes and scales say")
+
+
 # ------------------------------------------------------------------------------- what can be checked
 def operation(forward: Callable, backward: Callable, inputs: Mapping[str, object],
               rng: np.random.Generator, *, options: Mapping[str, object] | None = None,
-              dout: np.ndarray | None = None,
+              dout: np.ndarray | None = None, through_roundings: bool = False,
               axes: Mapping[str, Sequence[str]] | None = None) -> GradientReport:
     """Check `backward(dout, cache)` against `forward(*inputs, **options) -> (out, cache)`.
 
@@ -137,23 +193,32 @@ def operation(forward: Callable, backward: Callable, inputs: Mapping[str, object
              None stands for an argument left out and wants None as its gradient
     options  further arguments, such as rate and key
     axes     names of the axes of an input, such as {"inp": "BTC"}: used in messages only
+    through_roundings   `forward` takes operations and returns the forward pass made of them, as `bitlinear`
+                        does; `backward` goes straight through its roundings
     Raises   TypeError for inputs that are not float64
     """
+    name = getattr(forward, "__name__", "operation").removesuffix("_forward")
+    recorded, made_of = _Recorded(), forward if through_roundings else lambda f: forward
     inputs = {n: v.copy() if isinstance(v, np.ndarray) else v for n, v in inputs.items()}
     options = options or {}
     wanted = [n for n, v in inputs.items() if not isinstance(v, np.ndarray) or v.dtype.kind == "f"]
     tensors = {n: inputs[n] for n in wanted if inputs[n] is not None}
-    out, _ = forward(*inputs.values(), **options)
+    out, _ = made_of(ops)(*inputs.values(), **options)
     dout = rng.standard_normal(out.shape) if dout is None else dout
 
+    def frozen():
+        return made_of(_Frozen(recorded))(*inputs.values(), **options)[0]
+
     def gradients():
-        found = backward(dout.copy(), forward(*inputs.values(), **options)[1])
+        recorded.points.clear()
+        out, cache = made_of(recorded)(*inputs.values(), **options)
+        _same_point(name, out, frozen())
+        found = backward(dout.copy(), cache)
         if len(found) != len(wanted):
             raise ValueError(f"backward returns {len(found)} gradients, forward has {len(wanted)} inputs")
         return {n: g for n, g in zip(wanted, found) if n in tensors or g is not None}
 
-    return compare(getattr(forward, "__name__", "operation").removesuffix("_forward"),
-                   lambda: forward(*inputs.values(), **options)[0] * dout, gradients, tensors, rng, axes=axes)
+    return compare(name, lambda: frozen() * dout, gradients, tensors, rng, axes=axes)
 
 
 def layer(subject: Layer, inputs: Mapping[str, np.ndarray], rng: np.random.Generator, *,
@@ -211,20 +276,26 @@ def randomised(subject: Layer, rng: np.random.Generator, dtype=np.float64,
 
 
 def _layered(subject, params, floats, forward, back, dout, rng, dropout):
+    recorded = _Recorded()
+
+    def frozen():
+        return forward(Pass(_Frozen(recorded), params, dropout=dropout))
+
     def gradients():
+        recorded.points.clear()
         grads, tape = params.like(), Tape()
         before = {n: rng.standard_normal(g.shape) for n, g in grads.items()}
         for name, g in grads.items():  # not zeros: a backward pass must add, not overwrite
             g[...] = before[name]
-        run = Pass(ops, params, grads, tape, dropout)
-        forward(run)
+        run = Pass(recorded, params, grads, tape, dropout)
+        _same_point(subject.name, forward(run), frozen())
         found = back(run)
         if len(tape):
             raise CheckFailed(f"{subject.name}: {len(tape)} entries are left on the tape after backward")
         return found | {n: g - before[n] for n, g in grads.items()}
 
-    return compare(subject.name, lambda: forward(Pass(ops, params, dropout=dropout)) * dout, gradients,
-                   floats | dict(params.items()), rng, in_order=True)
+    return compare(subject.name, lambda: frozen() * dout, gradients, floats | dict(params.items()), rng,
+                   in_order=True)
 
 
 # ----------------------------------------------------------------------------------------- the check

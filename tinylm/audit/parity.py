@@ -8,6 +8,10 @@ answer, and one missing row or one wrong column exceeds it.
 
 `OPERATIONS` has, for each operation: how to draw inputs for given sizes, how to run it forward,
 backward and with `add_to`, and the error bound of each result.
+
+Rounding to codes is a jump: beside a half, the last bit decides between two codes.  So the definition
+rounds what the kernel rounds, the same float32 numbers, and codes must be equal to the bit.  So must
+products of codes, which are integers.  Everything after that is float64 again.
 """
 from __future__ import annotations
 
@@ -170,23 +174,43 @@ def _rows(x):
 
 
 # ------------------------------------------------------------------------------------ products
-def _draw_matmul(rng, M, K, N, transpose_a, transpose_b, bias):
+def _draw_matmul(rng, M, K, N, transpose_a, transpose_b, bias, codes=False):
+    shape = (N, K) if transpose_b else (K, N)
     return {"a": _normal(rng, *((K, M) if transpose_a else (M, K))),
-            "b": _normal(rng, *((N, K) if transpose_b else (K, N))),
+            "b": rng.integers(-128, 128, shape).astype(np.int8) if codes else _normal(rng, *shape),
             "bias": _maybe(bias, _normal(rng, N)), "into": _normal(rng, M, N),
             "transpose_a": transpose_a, "transpose_b": transpose_b}
 
 
 def _run_matmul(f, c):
+    return _products(f, c, c["b"])
+
+
+def _products(f, c, b):
     turned = {k: c[k] for k in ("transpose_a", "transpose_b")}
     into = c["into"].copy()
-    returned = f.matmul(c["a"], c["b"], **turned, bias=c["bias"], add_to=into)
+    returned = f.matmul(c["a"], b, **turned, bias=c["bias"], add_to=into)
     _expect(returned is into, "matmul with add_to should return that array")
-    return {"out": f.matmul(c["a"], c["b"], **turned, bias=c["bias"]), "added": into}
+    return {"out": f.matmul(c["a"], b, **turned, bias=c["bias"]), "added": into}
+
+
+def _draw_pack(rng, M, K, N, transpose_a, bias):
+    return _draw_matmul(rng, M, K, N, transpose_a, True, bias)
+
+
+def _run_pack(f, c):
+    packed = f.pack(c["b"])
+    linear, _ = f.linear_forward(c["a"].T if c["transpose_a"] else c["a"], packed, c["bias"])
+    return _products(f, c, packed) | {"linear": linear}
+
+
+def _bound_pack(c, want):
+    found = _bound_matmul(c, want)
+    return found | {"linear": found["out"]}
 
 
 def _bound_matmul(c, _):
-    a, b = (np.abs(c[k].T if c["transpose_" + k] else c[k]) for k in "ab")
+    a, b = (np.abs((c[k].T if c["transpose_" + k] else c[k]).astype(np.float64)) for k in "ab")
     terms = a @ b + (0 if c["bias"] is None else np.abs(c["bias"]))
     k = a.shape[1]
     return {"out": gamma(k + 1) * terms, "added": gamma(k + 2) * (terms + np.abs(c["into"]))}
@@ -198,17 +222,17 @@ def _draw_linear(rng, B, T, K, M, bias):
             "dbias": _maybe(bias, _normal(rng, M))}
 
 
-def _forward_back(f, name, c, inputs, upstream, results):
-    """Forward, backward, and backward into arrays that already hold something."""
+def _forward_back(f, name, c, inputs, upstream, results, added=2):
+    """Forward, backward, and backward into arrays that already hold something, the last `added` results."""
     forward, backward = getattr(f, name + "_forward"), getattr(f, name + "_backward")
     out, cache = forward(*inputs)
     found = {"out": out.copy()} | _some(**dict(zip(results, backward(upstream, cache))))
     _, cache = forward(*inputs)
-    into = tuple(None if c[k] is None else c[k].copy() for k in results[-2:])
+    into = tuple(None if c[k] is None else c[k].copy() for k in results[-added:])
     again = backward(upstream, cache, add_to=into)
-    for k, given, returned in zip(results[-2:], into, again[-2:]):
+    for k, given, returned in zip(results[-added:], into, again[-added:]):
         _expect(returned is given, f"{name}_backward with add_to should return that array as {k}")
-    return found | _some(**{f"{k} added": v for k, v in zip(results[-2:], into)})
+    return found | _some(**{f"{k} added": v for k, v in zip(results[-added:], into)})
 
 
 def _run_linear(f, c):
@@ -271,8 +295,29 @@ def _norm_errors(inp):
 
 def _bound_layernorm(c, want):
     norm, rstd, off, off_rstd = _norm_errors(c["inp"])
+    return _norm_bounds(c, want, norm, rstd, off, off_rstd, np.abs(c["dout"]) * np.abs(c["weight"]))
+
+
+def _draw_headnorm(rng, B, T, H, D, offset):
+    return _draw_layernorm(rng, B, T, H * D, True, offset) | {"heads": H}
+
+
+def _run_headnorm(f, c):
+    return _forward_back(f, "headnorm", c, (c["inp"], c["heads"], c["weight"], c["bias"], NORM_EPS), c["dout"],
+                         ("dinp", "dweight", "dbias"))
+
+
+def _bound_headnorm(c, want):
+    def per_head(x):
+        return x.reshape(*x.shape[:-1], c["heads"], x.shape[-1] // c["heads"])
+
+    norm, rstd, off, off_rstd = _norm_errors(per_head(c["inp"]))
+    return _norm_bounds(c, want, norm, rstd, off, off_rstd, per_head(np.abs(c["dout"]) * np.abs(c["weight"])))
+
+
+def _norm_bounds(c, want, norm, rstd, off, off_rstd, dnorm):
+    """norm ... dnorm: one row for each set of statistics, a token or a head of it."""
     channels, weight, dout = norm.shape[-1], np.abs(c["weight"]), np.abs(c["dout"])
-    dnorm = dout * weight
 
     def mean(x):
         return x.mean(-1, keepdims=True)
@@ -282,6 +327,7 @@ def _bound_layernorm(c, want):
     size = dnorm + mean(dnorm) + np.abs(norm) * share
     dinp = rstd * (gamma(channels + 8) * size + off * share + (np.abs(norm) + off) * off_share
                    + off_rstd * size)
+    norm, off, dinp = (x.reshape(c["inp"].shape) for x in (norm, off, dinp))
     rows = int(np.prod(norm.shape[:-1]))
     dweight, slack = _rows(dout * (np.abs(norm) + off)).sum(0), _rows(dout * off).sum(0)
     found = {"out": weight * off + 2 * UNIT * (weight * np.abs(norm) + np.abs(want["out"])), "dinp": dinp,
@@ -309,6 +355,10 @@ def _run_elements(name):
 
 def _bound_relu(c, want):
     return {"out": 0.0, "dinp": 0.0}
+
+
+def _bound_squared_relu(c, want):
+    return {k: 2 * UNIT * np.abs(want[k]) for k in ("out", "dinp")}
 
 
 def _bound_gelu(c, want):
@@ -369,10 +419,11 @@ def _bound_residual(c, want):
 
 
 # ------------------------------------------------------------------------------------ embedding
-def _draw_embedding(rng, B, T, V, C, start):
+def _draw_embedding(rng, B, T, V, C, start, positions):
     return {"tokens": rng.integers(0, V, (B, T)).astype(np.int32), "token_weight": _normal(rng, V, C),
-            "position_weight": _normal(rng, start + T + 2, C), "start": start, "dout": _normal(rng, B, T, C),
-            "dtoken_weight": _normal(rng, V, C), "dposition_weight": _normal(rng, start + T + 2, C)}
+            "position_weight": _maybe(positions, _normal(rng, start + T + 2, C)), "start": start,
+            "dout": _normal(rng, B, T, C), "dtoken_weight": _normal(rng, V, C),
+            "dposition_weight": _maybe(positions, _normal(rng, start + T + 2, C))}
 
 
 def _run_embedding(f, c):
@@ -387,9 +438,215 @@ def _embedding_inputs(c):
 def _bound_embedding(c, want):
     sizes = ops.embedding_backward(np.abs(c["dout"]), ops.embedding_forward(*_embedding_inputs(c))[1])
     found, rows = {"out": UNIT * np.abs(want["out"])}, c["tokens"].size
-    for k, size in zip(("dtoken_weight", "dposition_weight"), sizes):
+    for k, size in _some(**dict(zip(("dtoken_weight", "dposition_weight"), sizes))).items():
         found |= {k: gamma(rows) * size, f"{k} added": gamma(rows + 1) * (size + np.abs(c[k]))}
     return found
+
+
+# ------------------------------------------------------------------------------------ ternary
+def _draw_weight(rng, M, K, weights):
+    """weights: "normal", "zero", or "halves", where every quotient by the scale is 1/2, 3/2 or one 1."""
+    if weights == "zero":
+        return np.zeros((M, K), np.float32)
+    if weights == "normal":
+        return _normal(rng, M, K)
+    # Not a power of two: dividing by it and multiplying by its inverse then differ.
+    size = np.full(M * K, rng.uniform(0.5, 1.5), np.float32)
+    size[:M * K // 2] *= np.float32(0.5)
+    size[M * K - M * K // 2:] *= np.float32(1.5)
+    return (rng.permutation(size) * rng.choice([-1, 1], M * K)).astype(np.float32).reshape(M, K)
+
+
+def _single(x):
+    """What a definition is to round: the numbers the kernel rounds."""
+    return x.astype(np.float32)
+
+
+def _codes(what, codes, dtype=np.int8):
+    _expect(codes.dtype == dtype, f"{what} are {codes.dtype}, not {np.dtype(dtype)}")
+    return codes.astype(np.float32)
+
+
+def _draw_ternarize(rng, M, K, weights):
+    return {"weight": _draw_weight(rng, M, K, weights)}
+
+
+def _run_ternarize(f, c):
+    codes, scale = f.ternarize(_single(c["weight"]))
+    return {"codes": _codes("ternary codes", codes), "scale": np.float32(scale)}
+
+
+def _bound_ternarize(c, want):
+    # Means in float64 may differ in their last bit, and so in the one float32 they are rounded to.
+    return {"codes": 0.0, "scale": 2 * UNIT * want["scale"]}
+
+
+def _draw_activations(rng, B, T, K, tokens):
+    """tokens: "normal", "halves" (every quotient lies between two codes), or "zero" for one of the tokens."""
+    inp = _normal(rng, B, T, K)
+    if tokens == "halves":
+        inp = (rng.integers(-126, 126, (B, T, K)) + 0.5).astype(np.float32)
+        inp[..., 0] = 127
+    if tokens == "zero":
+        inp[:, -1] = 0
+    return inp
+
+
+def _draw_quantize(rng, B, T, K, tokens):
+    return {"inp": _draw_activations(rng, B, T, K, tokens)}
+
+
+def _run_quantize(f, c):
+    codes, scale = f.quantize_activations(_single(c["inp"]))
+    return {"codes": _codes("activation codes", codes, np.float32), "scale": scale}
+
+
+def _bound_quantize(c, want):
+    return {"codes": 0.0, "scale": 0.0}
+
+
+def _draw_bitlinear(rng, B, T, K, M, bits, tokens, weights):
+    return {"inp": _draw_activations(rng, B, T, K, tokens), "weight": _draw_weight(rng, M, K, weights), "bits": bits,
+            "dout": _normal(rng, B, T, M), "dweight": _normal(rng, M, K)}
+
+
+def _run_bitlinear(f, c):
+    ternary = f.ternarize(_single(c["weight"]))
+
+    def forward():
+        if not c["bits"]:
+            return f.bitlinear_forward(c["inp"], ternary)
+        out, cache = f.bitlinear_forward(_single(c["inp"]), ternary, c["bits"])
+        return out, type(cache)(*(x.astype(c["inp"].dtype) for x in cache[:2]), ternary)
+
+    out, cache = forward()
+    dinp, dweight = f.bitlinear_backward(c["dout"], cache)
+    into = c["dweight"].copy()
+    returned = f.bitlinear_backward(c["dout"], forward()[1], add_to=(into,))[1]
+    _expect(returned is into, "bitlinear_backward with add_to should return that array as dweight")
+    return {"out": out.copy(), "dinp": dinp, "dweight": dweight, "dweight added": into}
+
+
+def _bound_bitlinear(c, want):
+    codes, scale = ops.ternarize(_single(c["weight"]))
+    inp, dout = np.abs(_rows(c["inp"])), np.abs(_rows(c["dout"]))
+    n, m = dout.shape
+    if c["bits"]:
+        values, inp_scale = ops.quantize_activations(_single(c["inp"]))
+        inp = np.abs(_rows(values.astype(np.float64) * inp_scale))
+    codes, scale = np.abs(codes).astype(np.float64), float(scale)
+    out = gamma(inp.shape[1] + 2) * scale * (inp @ codes.T)
+    dweight = dout.T @ inp
+    return {"out": 0.0 if c["bits"] else out.reshape(want["out"].shape),
+            "dinp": (gamma(m + 2) * scale * (dout @ codes)).reshape(c["inp"].shape),
+            "dweight": gamma(n + 2) * dweight, "dweight added": gamma(n + 3) * (dweight + np.abs(c["dweight"]))}
+
+
+def _draw_packed(rng, N, M, K, tokens):
+    return {"codes": rng.integers(-1, 2, (M, K)).astype(np.int8), "inp": _draw_activations(rng, 1, N, K, tokens)[0],
+            "scale": np.float32(rng.uniform(0.01, 1))}
+
+
+def _run_packed(f, c):
+    packed, codes = f.pack_ternary(c["codes"]), c["codes"]
+    _expect(packed.dtype == np.uint8, f"packed weights are {packed.dtype}, not uint8")
+    back, inp = f.unpack_ternary(packed, codes.shape), _single(c["inp"])
+    values, _ = f.quantize_activations(inp)
+    product = f.packed_product(packed, values.astype(np.int8), len(codes))
+    out = f.packed_bitlinear(inp, packed, c["scale"], len(codes))
+    unpacked, _ = f.bitlinear_forward(inp, ops.ternary.Ternary(codes, c["scale"]), 8)
+    _expect(np.array_equal(out, unpacked), "packed_bitlinear differs from bitlinear_forward of the same weights")
+    return {"packed": packed.astype(np.float32), "codes": _codes("unpacked codes", back),
+            "product": _codes("products", product, np.int32), "out": out}
+
+
+def _bound_packed(c, want):
+    return dict.fromkeys(want, 0.0)
+
+
+# ------------------------------------------------------------------------------------ recurrence
+def _draw_recurrence(rng, B, T, C, state, lower, gates):
+    """gates: added to what the forget gates get; far from 0 they are shut or open to the last bit."""
+    return {"forget": 2 * _normal(rng, B, T, C) + np.float32(gates), "value": _normal(rng, B, T, C),
+            "output": 2 * _normal(rng, B, T, C), "bias": _normal(rng, C), "state": _maybe(state, _normal(rng, B, C)),
+            "lower": lower, "dout": _normal(rng, B, T, C), "dbias": _normal(rng, C)}
+
+
+def _run_recurrence(f, c):
+    inputs = [c[k] for k in ("forget", "value", "output", "bias", "state", "lower")]
+    found = _forward_back(f, "recurrence", c, inputs, c["dout"], ("dforget", "dvalue", "doutput", "dbias"), 1)
+    return found | {"hidden": f.recurrence_forward(*inputs)[1].hidden}
+
+
+def _sigmoid_error(x, off):
+    """(sigmoid, its error) where x is off by `off`."""
+    sigmoid = 1 / (1 + np.exp(-x))
+    return sigmoid, sigmoid * (1 - sigmoid) * off + APPROXIMATE * UNIT * sigmoid
+
+
+def _bound_recurrence(c, want):
+    lower, value, bias = c["lower"], c["value"], c["bias"]
+    total = c["forget"] + bias
+    sigmoid, off_sigmoid = _sigmoid_error(total, UNIT * np.abs(total))
+    output, off_output = _sigmoid_error(c["output"], 0.0)
+    gate = lower + (1 - lower) * sigmoid
+    off_gate = (1 - lower) * off_sigmoid + 6 * UNIT * gate      # of the gate and of 1 - gate alike
+    B, T, C = value.shape
+    state = np.zeros((B, C)) if c["state"] is None else c["state"]
+    before = np.concatenate([state[:, None], want["hidden"][:, :-1]], 1)
+    # h and what the loss feels through it: each step hands its error on, times the gate, and adds its own.
+    own = (off_gate + 4 * UNIT) * (np.abs(before) + np.abs(value))
+    off_hidden, carried = np.empty_like(value), np.zeros((B, C))
+    for t in range(T):
+        off_hidden[:, t] = carried = (gate[:, t] + off_gate[:, t]) * carried + own[:, t]
+    off_before = np.concatenate([np.zeros((B, 1, C)), off_hidden[:, :-1]], 1)
+    dout = np.abs(c["dout"])
+    felt, off_felt, later, carried = np.empty_like(value), np.empty_like(value), np.zeros((B, C)), np.zeros((B, C))
+    for t in reversed(range(T)):
+        felt[:, t] = output[:, t] * dout[:, t] + later
+        off_felt[:, t] = off_output[:, t] * dout[:, t] + carried + 3 * UNIT * felt[:, t]
+        later = gate[:, t] * felt[:, t]
+        carried = gate[:, t] * off_felt[:, t] + (off_gate[:, t] + UNIT) * felt[:, t]
+    slope, off_slope = (1 - lower) * sigmoid * (1 - sigmoid), (1 - lower) * (off_sigmoid + 4 * UNIT * sigmoid)
+    gap, size = np.abs(before - value), np.abs(before) + np.abs(value)
+    dforget = felt * gap * slope
+    off_dforget = (off_felt * gap * slope + felt * (off_before + UNIT * size) * slope + felt * gap * off_slope
+                   + 6 * UNIT * dforget)
+    dbias, slack = _rows(dforget).sum(0), _rows(off_dforget).sum(0)
+    hidden = np.abs(want["hidden"])
+    found = {"out": output * off_hidden + off_output * hidden + 2 * UNIT * output * hidden,
+             "dforget": off_dforget,
+             "dvalue": off_felt * (1 - gate) + felt * (off_gate + 2 * UNIT * (1 - gate)),
+             "doutput": dout * (off_hidden * output * (1 - output)
+                                + hidden * (off_output + 6 * UNIT * output)),
+             "dbias": gamma(B * T + 1) * dbias + slack,
+             "dbias added": gamma(B * T + 2) * (dbias + np.abs(c["dbias"])) + slack, "hidden": off_hidden}
+    return {k: 1.05 * v for k, v in found.items()}
+
+
+def _draw_token_shift(rng, B, T, C, before):
+    return {"inp": _normal(rng, B, T, C), "mix": 2 * _normal(rng, C), "before": _maybe(before, _normal(rng, B, C)),
+            "dout": _normal(rng, B, T, C), "dmix": _normal(rng, C)}
+
+
+def _run_token_shift(f, c):
+    return _forward_back(f, "token_shift", c, (c["inp"], c["mix"], c["before"]), c["dout"], ("dinp", "dmix"), 1)
+
+
+def _bound_token_shift(c, want):
+    share, off = _sigmoid_error(c["mix"], 0.0)
+    off = off + 2 * UNIT                                        # of the share, of 1 - share, and of a product
+    inp, dout = np.abs(c["inp"]), np.abs(c["dout"])
+    B, T, C = inp.shape
+    first = np.zeros((B, C)) if c["before"] is None else np.abs(c["before"])
+    size = inp + np.concatenate([first[:, None], inp[:, :-1]], 1)
+    after = np.concatenate([dout[:, 1:], np.zeros((B, 1, C))], 1)
+    # In the sum over rows the slope share (1 - share) may stand inside or outside.
+    dmix = _rows(dout * size).sum(0)
+    relative = gamma(B * T + 4) * share * (1 - share) + off
+    return {"out": 1.05 * (off + UNIT) * size, "dinp": 1.05 * (off + UNIT) * (dout + after),
+            "dmix": 1.05 * relative * dmix,
+            "dmix added": 1.05 * (relative + UNIT) * dmix + gamma(B * T + 1) * np.abs(c["dmix"])}
 
 
 # ------------------------------------------------------------------------------------ attention
@@ -586,10 +843,16 @@ def _bound_norm(c, want):
 
 
 ROWS = 1, 2, 3
+WEIGHTS = "normal", "halves", "zero"
+TOKENS = "normal", "halves", "zero"
 OPERATIONS: dict[str, Operation] = {
     "matmul": Operation(("matmul",), {"M": (0, *EDGES), "K": EDGES, "N": EDGES, "transpose_a": (False, True),
-                                      "transpose_b": (False, True), "bias": (False, True)},
+                                      "transpose_b": (False, True), "bias": (False, True),
+                                      "codes": (False, True)},
                         _draw_matmul, _run_matmul, _bound_matmul),
+    "pack": Operation(("pack",), {"M": (0, *EDGES), "K": EDGES, "N": EDGES, "transpose_a": (False, True),
+                                  "bias": (False, True)},
+                      _draw_pack, _run_pack, _bound_pack),
     "linear": Operation(("linear_forward", "linear_backward"),
                         {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "M": EDGES, "bias": (False, True)},
                         _draw_linear, _run_linear, _bound_linear),
@@ -597,8 +860,15 @@ OPERATIONS: dict[str, Operation] = {
                            {"B": (0, *ROWS), "T": EDGES, "C": (2, *EDGES[2:]), "bias": (False, True),
                             "offset": (0.0, 10.0)},
                            _draw_layernorm, _run_layernorm, _bound_layernorm),
+    "headnorm": Operation(("headnorm_forward", "headnorm_backward"),
+                          {"B": (0, *ROWS), "T": EDGES, "H": (1, 2, 3, 8), "D": (2, 5, 16, 25, 48),
+                           "offset": (0.0, 10.0)},
+                          _draw_headnorm, _run_headnorm, _bound_headnorm),
     "relu": Operation(("relu_forward", "relu_backward"), {"B": (0, *ROWS), "T": EDGES, "C": EDGES},
                       _draw_elements, _run_elements("relu"), _bound_relu),
+    "squared_relu": Operation(("squared_relu_forward", "squared_relu_backward"),
+                              {"B": (0, *ROWS), "T": EDGES, "C": EDGES},
+                              _draw_elements, _run_elements("squared_relu"), _bound_squared_relu),
     "gelu": Operation(("gelu_forward", "gelu_backward"), {"B": (0, *ROWS), "T": EDGES, "C": EDGES},
                       _draw_elements, _run_elements("gelu"), _bound_gelu),
     "dropout": Operation(("dropout_forward", "dropout_backward"),
@@ -608,8 +878,28 @@ OPERATIONS: dict[str, Operation] = {
                           {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "rate": (0.1, 0.2, 0.5)},
                           _draw_dropout, _run_residual, _bound_residual),
     "embedding": Operation(("embedding_forward", "embedding_backward"),
-                           {"B": (0, *ROWS), "T": EDGES, "V": (1, 2, 28, 300), "C": EDGES, "start": (0, 3)},
+                           {"B": (0, *ROWS), "T": EDGES, "V": (1, 2, 28, 300), "C": EDGES, "start": (0, 3),
+                            "positions": (False, True)},
                            _draw_embedding, _run_embedding, _bound_embedding),
+    "ternarize": Operation(("ternarize",), {"M": EDGES, "K": (*EDGES, 1000), "weights": WEIGHTS},
+                           _draw_ternarize, _run_ternarize, _bound_ternarize),
+    "quantize_activations": Operation(("quantize_activations",),
+                                      {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "tokens": TOKENS},
+                                      _draw_quantize, _run_quantize, _bound_quantize),
+    "bitlinear": Operation(("bitlinear_forward", "bitlinear_backward"),
+                           {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "M": EDGES, "bits": (0, 8), "tokens": TOKENS,
+                            "weights": WEIGHTS},
+                           _draw_bitlinear, _run_bitlinear, _bound_bitlinear),
+    "packed": Operation(("pack_ternary", "unpack_ternary", "packed_product", "packed_bitlinear"),
+                        {"N": (0, 1, 2, 5), "M": EDGES, "K": EDGES, "tokens": TOKENS[:2]},
+                        _draw_packed, _run_packed, _bound_packed),
+    "recurrence": Operation(("recurrence_forward", "recurrence_backward"),
+                            {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "state": (False, True),
+                             "lower": (0.0, 0.45, 0.9), "gates": (0.0, -40.0, 40.0)},
+                            _draw_recurrence, _run_recurrence, _bound_recurrence),
+    "token_shift": Operation(("token_shift_forward", "token_shift_backward"),
+                             {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "before": (False, True)},
+                             _draw_token_shift, _run_token_shift, _bound_token_shift),
     "attention": Operation(("attention_forward", "attention_backward"),
                            {"B": ROWS, "T": EDGES, "H": (1, 2, 3), "D": HEAD_SIZES, "rate": (0.0, 0.2)},
                            _draw_attention, _run_attention, _bound_attention),

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 LIMITS = {"vocab": 11, "context": 12, "layers": 2, "heads": 3}
-HEAD_SIZE = 5  # odd on purpose, so that no size is a multiple of a vector
+HEAD_SIZE = 6  # so that no size is a multiple of a vector; even, since rotations take channels in pairs
 
 
 def shrink(config: Mapping[str, object]) -> dict[str, object]:
@@ -17,7 +17,8 @@ def shrink(config: Mapping[str, object]) -> dict[str, object]:
         if name in small:
             small[name] = min(small[name], limit)
     small.setdefault("vocab", LIMITS["vocab"])
-    small["channels"] = small["heads"] * min(config["channels"] // config["heads"], HEAD_SIZE)
+    heads = config.get("heads", LIMITS["heads"])    # a model without heads gets as many channels as one with
+    small["channels"] = small.get("heads", heads) * min(max(1, config["channels"] // heads), HEAD_SIZE)
     if small.get("hidden"):
         small["hidden"] = max(1, round(config["hidden"] * small["channels"] / config["channels"]))
     return small

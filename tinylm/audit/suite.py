@@ -14,7 +14,7 @@ import numpy as np
 from .. import ops
 from ..layers import Layer, Parameters, Pass, Tape
 from ..ops.random import dropout_key, generator
-from . import causality, gradients, parity, streaming, threads, unitcheck
+from . import causality, floor, gradients, parity, streaming, threads, unitcheck
 from .result import Check
 
 GROUPS = {
@@ -25,6 +25,7 @@ GROUPS = {
     "threads": "the same bits for any number of threads",
     "units": "losses and byte counts are what their units say",
 }
+ON_DEMAND = {"floor": "trained on random tokens, no model falls below ln V"}
 
 
 def model_checks(model: Layer, kernels: ModuleType, only: Collection[str] = GROUPS, seed: int = 0) -> Iterator[Check]:
@@ -43,13 +44,15 @@ def model_checks(model: Layer, kernels: ModuleType, only: Collection[str] = GROU
         yield _named("causality.uniform", causality.uniform_tokens(model, fast, kernels, rng))
     if "streaming" in only:
         yield streaming.streaming(model, exact, ops, rng)
-        yield _named("streaming.kernels", streaming.streaming(model, fast, kernels, rng))
+        yield _named("streaming.kernels", streaming.streaming(model, fast, kernels, rng, row_by_row=True))
     if "kernels" in only:
         yield model_parity(model, kernels, rng)
     if "threads" in only:
         yield _named("threads.model", threads.model(model, kernels, rng))
     if "units" in only:
         yield _named("units.uniform", unitcheck.uniform(model, kernels, rng))
+    if "floor" in only:
+        yield floor.random_tokens(model, kernels, seed)
 
 
 def shared_checks(kernels: ModuleType, tokenizer_for: Callable[[Iterable[str]], unitcheck.Tokenizer],
@@ -75,28 +78,37 @@ def weight_checks(model: Layer, params: Parameters, tokenizer: unitcheck.Tokeniz
         yield _named("weights.causality", causality.suffix_swap(model, params, kernels, rng))
         yield _named("weights.uniform", causality.uniform_tokens(model, params, kernels, rng))
     if "streaming" in only:
-        yield _named("weights.streaming", streaming.streaming(model, params, kernels, rng, repeats=1))
+        yield _named("weights.streaming", streaming.streaming(model, params, kernels, rng, repeats=1, row_by_row=True))
     if "units" in only:
         yield _named("weights.bytes", unitcheck.bytes_counted(tokenizer, [unitcheck.own_text(tokenizer)]))
 
 
 def model_parity(model: Layer, kernels: ModuleType, rng: np.random.Generator) -> Check:
-    """Losses and all gradients of a whole model: kernels against definitions, dropout included."""
+    """Losses and all gradients of a whole model: kernels against definitions, dropout included.
+
+    Beside a half, rounding decides between two activation codes.  The definitions go on with the kernels' choice,
+    where it is within rounding of their own quotient.
+    """
     fast = gradients.randomised(model, rng, np.float32)
     exact = Parameters(model.parameters(), np.float64)
     exact.flat[...] = fast.flat
     shape = 3, model.config.context
     tokens, targets = (rng.integers(0, model.config.vocab, shape).astype(np.int32) for _ in range(2))
     dlosses = rng.standard_normal(tokens.size).astype(np.float32)
-    found = []
-    for f, params in ((ops, exact), (kernels, fast)):
+    found, chosen = [], _CodesOf(kernels)
+    for f, params in ((chosen, fast), (_WithCodes(chosen), exact)):
         grads = params.like()
         run = Pass(f, params, grads, Tape(), dropout_key(3, 5))
         losses = model.forward(tokens, targets, run)
         model.backward(dlosses.astype(params.flat.dtype), run)
         found.append({"losses": losses} | {f"d{n}": g for n, g in grads.items()})
-    want, got = found
+    got, want = found
     worst = 0.0
+    slack = ops.ternary.LARGEST_CODE * streaming.rounding(model, np.ones(1, np.float32))
+    for number, distance in enumerate(f.distances, 1):
+        if not distance <= 0.5 + slack:
+            return Check("kernels.model", False, (distance - 0.5) / slack,
+                         f"activation codes of ternary product {number} lie {distance:.3g} from what they round")
     for name, array in want.items():
         tolerance = streaming.rounding(model, array.astype(np.float32)) + 1e-30
         gap = np.abs(got[name].astype(np.float64) - array)
@@ -107,6 +119,45 @@ def model_parity(model: Layer, kernels: ModuleType, rng: np.random.Generator) ->
             return Check("kernels.model", False, share,
                          f"{name}[{at}] differs by {gap.max():.3g} between kernels and definitions")
     return Check("kernels.model", True, worst, f"losses and {len(want) - 1} gradients agree with the definitions")
+
+
+class _CodesOf:
+    """The kernels, keeping the activation codes of every ternary product."""
+
+    def __init__(self, kernels):
+        self._kernels, self.codes = kernels, []
+
+    def __getattr__(self, name):
+        return getattr(self._kernels, name)
+
+    def bitlinear_forward(self, inp, ternary, activation_bits=0):
+        out, cache = self._kernels.bitlinear_forward(inp, ternary, activation_bits)
+        self.codes.append(cache.inp)
+        return out, cache
+
+
+class _WithCodes:
+    """The definitions in float64, with codes chosen in float32; distances: the farthest of each from what it rounds."""
+
+    def __init__(self, chosen):
+        self._codes, self.distances = iter(chosen.codes), []
+
+    def __getattr__(self, name):
+        return getattr(ops, name)
+
+    def ternarize(self, weight):
+        codes, scale = ops.ternarize(weight.astype(np.float32))
+        return ops.ternary.Ternary(codes, float(scale))
+
+    def bitlinear_forward(self, inp, ternary, activation_bits=0):
+        codes = next(self._codes).astype(inp.dtype)
+        if not activation_bits:
+            return ops.bitlinear_forward(inp, ternary)
+        _, scale = ops.quantize_activations(inp)
+        quotient = np.divide(inp, scale, out=np.zeros_like(inp), where=scale > 0)
+        self.distances.append(float(np.abs(codes - quotient).max(initial=0)))
+        out, _ = ops.bitlinear_forward(codes, ternary)
+        return out * scale, ops.ternary.BitLinearCache(codes, scale, ternary)
 
 
 def _named(name: str, check: Check) -> Check:

@@ -128,17 +128,22 @@ def _train(name: str, vocab: int, given: dict, seconds: float, backend: str, thr
             "peak_gflops": peak / 1e9, "fraction_of_peak": flops / step / peak, "peak_memory_bytes": _peak_memory()}
 
 
+def _model(name: str, vocab: int, given: dict):
+    """(resolved options, the model of a preset)"""
+    from .. import models
+    options = config.resolve(preset=name, flags=given)
+    shape = {"vocab": vocab, **options.model}
+    return options, models.build(shape.pop("family"), shape)
+
+
 def _trainer(name: str, vocab: int, given: dict, backend: str, threads: int):
     """A trainer of the preset on random tokens: the text makes no difference to the speed."""
     import numpy as np
 
-    from .. import models
     from ..ops.random import generator
     from ..train.loop import Trainer, TrainingData
     from .loading import operations
-    options = config.resolve(preset=name, flags=given)
-    shape = {"vocab": vocab, **options.model}
-    model = models.build(shape.pop("family"), shape)
+    options, model = _model(name, vocab, given)
     size = options.recipe.batch_size, model.config.context
 
     def batch(step: int, micro: int):
@@ -152,25 +157,31 @@ def _trainer(name: str, vocab: int, given: dict, backend: str, threads: int):
 
 def _decode(name: str, vocab: int, given: dict, seconds: float, backend: str) -> dict:
     """Tokens a second when one text is written, sampling included, by a model that has learned nothing."""
+    from ..generate import packed
     from ..generate.sampling import Options
     from ..generate.stream import stream
+    from ..layers import Parameters
     from ..text.tokenizer import char_tokenizer
-    trainer = _trainer(name, vocab, {k: v for k, v in given.items() if k != "batch_size"}, backend, 1)
-    size = trainer.model.config.vocab
+    from .loading import operations
+    _, model = _model(name, vocab, {k: v for k, v in given.items() if k != "batch_size"})
+    params, size, context = Parameters(model.parameters()), model.config.vocab, model.config.context
+    params.initialise(0)
+    parameters = params.count()
+    model, params = packed.pack(model, params)  # ternary weights as they are exported
     tokenizer = char_tokenizer("".join(chr(0x4E00 + i) for i in range(size)), end_of_text=False)
-    count = min(DECODE_TOKENS, max(1, trainer.context - DECODE_PROMPT))
+    count = min(DECODE_TOKENS, max(1, context - DECODE_PROMPT))
 
     def write():
-        for _ in stream(trainer.model, trainer.params, trainer.f, tokenizer, [0] * min(DECODE_PROMPT, trainer.context),
+        for _ in stream(model, params, operations(backend), tokenizer, [0] * min(DECODE_PROMPT, context),
                         Options(temperature=0.8), seed=0, max_tokens=count):
             pass
 
     write()
     windows, peak = _rounds(seconds, lambda s: _repeat(write, s))
     spent = statistics.median(t for window in windows for t in window)
-    return {"kind": "decode", "preset": name, "parameters": trainer.params.count(), "vocab": size, "tokens": count,
+    return {"kind": "decode", "preset": name, "parameters": parameters, "vocab": size, "tokens": count,
             "tokens_per_second": count / spent, "microseconds_per_token": spent / count * 1e6,
-            "peak_gflops": peak / 1e9}
+            "packed": isinstance(model, packed.PackedModel), "peak_gflops": peak / 1e9}
 
 
 def _peak_memory() -> int:
@@ -189,5 +200,6 @@ def _sentence(result: dict) -> str:
                 f"({result['batch_size']} x {result['context']} tokens in {result['seconds_per_step'] * 1e3:.1f} ms, "
                 f"dropout {result['dropout']:g}, {result['parameters']:,} parameters); {result['gflops']:.0f} GFLOP/s, "
                 f"{result['fraction_of_peak']:.0%} of this machine's {result['peak_gflops']:.0f}")
-    return (f"decode  {result['preset']}: {result['tokens_per_second']:,.0f} tokens/s, one text at a time "
+    return (f"decode  {result['preset']}{', packed' if result['packed'] else ''}: "
+            f"{result['tokens_per_second']:,.0f} tokens/s, one text at a time "
             f"({result['microseconds_per_token']:.0f} µs a token, {result['tokens']} after a prompt)")

@@ -23,6 +23,8 @@ def _source_options(command):
                          help="Of the split, and of generated stories."),
             click.option("--size", metavar="N|SIZE",
                          help="How many stories, or how much of tinystories (20MB)."),
+            click.option("--vocab", metavar="N", help="Symbols of a byte-level BPE, such as 8192 "
+                                                      "(default: a symbol for each character)."),
             click.option("--documents", default="auto", show_default=True,
                          metavar="auto|blank-line|whole",
                          help="Where a file's documents end: <|endoftext|> if it has any, empty lines, "
@@ -89,13 +91,15 @@ def get(name: str, subset: str | None, as_json: bool, quiet: bool):
               epilog="Example: tinylm data prepare notes.txt --documents blank-line")
 @_source_options
 @output_options
-def prepare(source: str, documents: str, size: str | None, seed: int, as_json: bool, quiet: bool):
+def prepare(source: str, documents: str, size: str | None, vocab: str | None, seed: int, as_json: bool, quiet: bool):
     """Turn a corpus or a text into tokens.
 
     The split into training and validation is by document: a tenth of them, always the same for the
     same seed.  What is prepared already is found again at once.
+
+    With --vocab, tokens are pieces of words: a byte-level BPE, learned from the training part alone.
     """
-    dataset = open_data(source, documents, size, seed, quiet=quiet)
+    dataset = open_data(source, documents, size, seed, vocab=_vocab(vocab), quiet=quiet)
     if as_json:
         emit_json(_summary(dataset))
     else:
@@ -107,7 +111,7 @@ def prepare(source: str, documents: str, size: str | None, seed: int, as_json: b
 @click.option("--count", type=int, default=2, show_default=True, help="How many documents to print.")
 @click.option("--split", default="train", show_default=True, metavar="train|val", help="Of which part.")
 @output_options
-def show(source: str, documents: str, size: str | None, seed: int, count: int, split: str,
+def show(source: str, documents: str, size: str | None, vocab: str | None, seed: int, count: int, split: str,
          as_json: bool, quiet: bool):
     """Print some documents and the counts.
 
@@ -117,7 +121,7 @@ def show(source: str, documents: str, size: str | None, seed: int, count: int, s
         raise UsageError(f"--count {count}: between 0 and 1000 documents can be shown")
     if split not in ("train", "val"):
         raise UsageError(f"--split {split}{nearest(split, ['train', 'val'])}")
-    dataset = open_data(source, documents, size, seed, quiet=quiet)
+    dataset = open_data(source, documents, size, seed, vocab=_vocab(vocab), quiet=quiet)
     texts = list(dataset.documents(split, limit=count))
     if as_json:
         emit_json(_summary(dataset) | {"split": split, "documents": texts})
@@ -130,6 +134,15 @@ def show(source: str, documents: str, size: str | None, seed: int, count: int, s
 
 
 # -- inside -----------------------------------------------------------------------------------------
+
+def _vocab(value: str | None) -> int | None:
+    from ..config import vocabulary
+
+    try:
+        return None if value is None else vocabulary(value)
+    except ValueError as error:
+        raise UsageError(f"--vocab {value}: it should be {error}") from None
+
 
 def _summary(dataset) -> dict:
     meta = dataset.meta

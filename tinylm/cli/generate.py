@@ -405,14 +405,14 @@ def evaluate(run: str, checkpoint: str | None, data: str | None, documents: str,
 def _dataset(trained, data: str | None, documents: str, quiet: bool):
     """The text to measure on, in the tokens of the run."""
     from .loading import open_data
-    tokenizer, source, size = trained.tokenizer, data, None
+    tokenizer, source, size, vocab = trained.tokenizer, data, None, None
     if data is None:
         setup = trained.config().setup
-        source, documents, size = setup.data, setup.documents, setup.size
-        found = open_data(source, documents, size, quiet=quiet)
+        source, documents, size, vocab = setup.data, setup.documents, setup.size, setup.vocab
+        found = open_data(source, documents, size, vocab=vocab, quiet=quiet)
         if found.tokenizer.digest == tokenizer.digest:
             return found
-        note(f"{source} is not what it was when {trained.name} was trained: other characters", quiet)
+        note(f"{source} is not what it was when {trained.name} was trained: another text", quiet)
     return open_data(source, documents, size, tokenizer=tokenizer, quiet=quiet)
 
 

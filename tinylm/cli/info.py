@@ -77,7 +77,7 @@ def _vocabulary_of(corpus: str | None) -> tuple[int, str]:
     from ..text.tokenizer import Tokenizer
 
     for found in prepared():
-        if found["name"] == corpus:
+        if found["name"] == corpus and found["vocabulary"].startswith("char-"):
             return Tokenizer.load(found["path"]).vocab_size, f"the corpus {corpus} as prepared here"
     return ASSUMED_VOCAB, "assumed, as tiny Shakespeare has; --vocab N sets another"
 
@@ -103,6 +103,9 @@ def info(name: str, vocab: int | None, batch_size: int | None, backend: str, as_
 
     One multiplication with its addition is two flops.  Counted are the matrix products, and those of
     attention at the average position of a full context.
+
+    The last table counts everything that writing one token takes.  A ternary product only adds and
+    subtracts; multiplications remain in scales, norms, gates and the head.
     """
     from ..models import describe
     from .loading import operations
@@ -117,6 +120,7 @@ def info(name: str, vocab: int | None, batch_size: int | None, backend: str, as_
         "components": [dataclasses.asdict(c) for c in describe.components(model, context)],
         "flops_per_token": describe.flops(model, context),
         "multiplies_per_token": describe.multiplies(model, context),
+        "inference_per_token": describe.costs(model, context),
         "bytes": _measured(quiet, describe.memory, model, operations(backend), batch_size, context),
         "batch_size": batch_size, "context": context, "backend": backend}
     if as_json:
@@ -165,6 +169,22 @@ def _print_info(answer: dict, axes: dict[str, int]) -> None:
     table.add_column()
     for line in lines:
         table.add_row(*line)
+    out.print()
+    out.print(table)
+    _print_costs(out, answer["inference_per_token"])
+
+
+def _print_costs(out, costs: dict) -> None:
+    """What one token takes at inference; functions are exponentials, square roots and divisions."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("inference, a token")
+    for title in ("multiply", "add", "exp, sqrt, /", "read"):
+        table.add_column(title, justify="right")
+    for kind, cost in costs.items():
+        table.add_row(kind, *(f"{cost[field]:,.0f}" for field in ("multiplications", "additions", "functions")),
+                      _size(round(cost["read"])), style="bold" if kind == "total" else None)
     out.print()
     out.print(table)
 

@@ -14,12 +14,14 @@ from .common import console, note
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A checkpoint brought to life.
+    """A checkpoint or an exported model brought to life.
 
-    run         folder of the run
-    which       "best" or "last"; "" where the folder of a checkpoint was named itself
+    run         folder of the run, or of the exported model
+    which       "best" or "last"; "" where the folder of a checkpoint or exported model was named itself
     step        optimizer steps it has seen
-    params      its weights (`layers.Parameters`)
+    params      its weights (`layers.Parameters`); of an exported model those that are not ternary
+    state       what the training loop kept; None for an exported model
+    options     the run's resolved options as TOML, where they come with the model
     """
 
     run: Path
@@ -28,6 +30,8 @@ class Trained:
     model: Any
     params: Any
     tokenizer: Any
+    state: dict | None = None
+    options: str | None = None
 
     @property
     def name(self) -> str:
@@ -37,6 +41,8 @@ class Trained:
         """The run's resolved options (`config.Config`).   Raises DataMissing where they are lost"""
         from .. import config
 
+        if self.options is not None:
+            return config.Config.from_toml(self.options)
         path = self.run / "config.toml"
         try:
             return config.Config.from_toml(path.read_bytes().decode("utf-8"))
@@ -66,18 +72,24 @@ def find_run(name: str) -> Path:
 
 
 def open_run(name: str, which: str | None = None) -> Trained:
-    """The model of a run, or of the folder of one checkpoint.
+    """The model of a run, of the folder of one checkpoint, or of the folder of an exported model.
 
     which     "best" or "last"; None: the best if the run has measured one, else the last
 
     Raises    DataMissing where there is none or it is damaged, UsageError where it does not build
     """
     from .. import models
+    from ..generate import packed
     from ..layers import Parameters
-    from ..text.tokenizer import Tokenizer
     from ..train import checkpoint
 
     folder = Path(name)
+    if name and packed.is_export(folder):
+        if which is not None:
+            raise UsageError(f"--checkpoint {which}: {name} is an exported model, which has only one")
+        found = packed.read(folder)
+        return Trained(folder.resolve(), "", found.about["step"], found.model, found.params,
+                       _tokenizer(found.tokenizer, found.model, folder), options=found.about["run_config"])
     if (folder / checkpoint.STATE).is_file():
         run, which = folder.resolve().parent.parent, ""
     else:
@@ -88,26 +100,37 @@ def open_run(name: str, which: str | None = None) -> Trained:
     model = models.build(found.family, found.config)
     params = Parameters(model.parameters())
     found.fill(params)
-    tokenizer = Tokenizer(found.tokenizer)
+    return Trained(run, which, found.step, model, params, _tokenizer(found.tokenizer, model, folder), found.state)
+
+
+def _tokenizer(content: str, model, folder: Path):
+    """The tokenizer that belongs to the model.   Raises DataMissing where it does not"""
+    from ..text.tokenizer import Tokenizer
+
+    try:
+        tokenizer = Tokenizer(content)
+    except DataMissing as error:
+        raise DataMissing(f"{folder / 'tokenizer.json'}: {error}") from None
     if tokenizer.vocab_size != model.config.vocab:
         raise DataMissing(f"{folder}: the tokenizer has {tokenizer.vocab_size} symbols, "
                           f"the model {model.config.vocab}")
-    return Trained(run, which, found.step, model, params, tokenizer)
+    return tokenizer
 
 
-def open_data(source: str, documents: str = "auto", size: str | None = None, seed: int = 0, *, tokenizer=None,
-              quiet: bool = False):
+def open_data(source: str, documents: str = "auto", size: str | None = None, seed: int = 0, *, vocab: int | None = None,
+              tokenizer=None, quiet: bool = False):
     """A corpus or text file as tokens (`text.dataset.Dataset`), prepared where it is not yet.
 
     size       as on the command line: a number of stories, or a part of tinystories such as 20MB
     seed       of the split, and of generated stories
+    vocab      symbols of a byte-level BPE learned from it; None: characters
     tokenizer  to read it in; None: one made for the text
 
     Raises     UsageError for a size that makes no sense, and what `text.dataset.prepare` raises
     """
     from ..text import dataset, download
 
-    wanted = {"documents": documents, "seed": seed, "tokenizer": tokenizer}
+    wanted = {"documents": documents, "seed": seed, "vocab": vocab, "tokenizer": tokenizer}
     if size is not None:
         if source == "stories" and not (size.strip().isdecimal() and len(size) <= 15):
             raise UsageError(f"--size {size}: for stories, give their number, such as 5500")

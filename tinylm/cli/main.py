@@ -19,6 +19,7 @@ COMMANDS = {
     "train": ("train", "train", "Train a model; resume one; plan one with --dry-run."),
     "generate": ("generate", "generate", "Write text with a trained model."),
     "eval": ("generate", "evaluate", "Measure a trained model's loss, with units."),
+    "export": ("export", "export", "Write a trained model as a folder to keep: packed, with a model card."),
     "info": ("info", "info", "Parameters, operations and memory of a preset or run."),
     "trace": ("info", "trace", "The shape tree: every layer, in and out."),
     "data": ("data", "data", "Corpora: list, get, prepare, show."),

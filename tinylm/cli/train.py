@@ -19,9 +19,10 @@ PEAK_SECONDS = 0.1
 CHINCHILLA = 20  # tokens a parameter; Hoffmann et al. 2022, arXiv:2203.15556, as usually rounded
 
 _PLACEHOLDERS = {"time_budget": "TIME", "warmup": "LENGTH", "schedule": "constant|cosine", "data": "CORPUS|FILE",
-                 "documents": "auto|blank-line|whole", "size": "N|SIZE", "backend": "numba|numpy",
-                 "precision": "float32|bfloat16", "lr": "X", "min_lr": "X", "weight_decay": "X", "clip": "X"}
-_SETUP_FLAGS = ("data", "documents", "size", "seed", "backend", "precision")
+                 "documents": "auto|blank-line|whole", "size": "N|SIZE", "vocab": "N|characters",
+                 "backend": "numba|numpy", "precision": "float32|bfloat16", "lr": "X", "min_lr": "X",
+                 "weight_decay": "X", "clip": "X"}
+_SETUP_FLAGS = ("data", "documents", "size", "vocab", "seed", "backend", "precision")
 _RECIPE_FLAGS = ("steps", "tokens", "time_budget", "batch_size", "accumulate", "lr", "min_lr", "schedule", "warmup",
                  "weight_decay", "clip", "eval_every", "eval_tokens", "sample_every")
 _MODEL_FLAGS = {"context": "Positions the model sees.", "dropout": "Rate of dropout."}
@@ -37,7 +38,7 @@ def _recipe_options(command):
     helps = dict(_MODEL_FLAGS)
     for table, names in ((config.Setup, _SETUP_FLAGS), (config.Recipe, _RECIPE_FLAGS)):
         helps |= {name: config.options(table)[name].metadata["help"] for name in names}
-    order = ("data", "documents", "size", *_RECIPE_FLAGS[:4], "context", *_RECIPE_FLAGS[4:], "dropout", "seed",
+    order = ("data", "documents", "size", "vocab", *_RECIPE_FLAGS[:4], "context", *_RECIPE_FLAGS[4:], "dropout", "seed",
              "backend", "precision")
     for name in reversed(order):
         command = click.option(config.flag(name), name, metavar=_PLACEHOLDERS.get(name, "N"),
@@ -54,27 +55,39 @@ def _recipe_options(command):
 @click.option("--out", metavar="DIR", help="The run's folder (default: a new one under runs/).")
 @click.option("--resume", metavar="RUN", allow_from_autoenv=False,
               help="Continue a run: a path, a name under runs/, or latest.")
+@click.option("--sweep", metavar="NAME=V,V,…", allow_from_autoenv=False,
+              help="One run after another, each with one of these values: lr=1e-3,2e-3,4e-3.")
 @click.option("--accept-other-code", is_flag=True, help="Resume although tinylm's code has changed since.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen and how long it takes; write nothing.")
 @threads_option
 @output_options
 @click.pass_context
-def train(click_context, preset, file, out, resume, accept_other_code, dry_run, cpu_threads, as_json, quiet, **given):
+def train(click_context, preset, file, out, resume, sweep, accept_other_code, dry_run, cpu_threads, as_json, quiet,
+          **given):
     """Train a model; resume one; plan one.
 
     Options add up: default < preset < --config FILE < TINYLM_* variable < flag.
 
     With --resume, a run goes on as if it had never stopped: the same bits.  Its own options count;
     --steps N sets another end, and --data says where the text is now, should it have moved.
+
+    With --sweep, a table at the end says which value reached the lowest validation loss; --out is the
+    folder that the runs are put into.
     """
     if resume is not None:
-        _refuse_with_resume(preset=preset, config=file, out=out, dry_run=dry_run or None)
+        _refuse_with_resume(preset=preset, config=file, out=out, sweep=sweep, dry_run=dry_run or None)
         return _resume(click_context, resume, given, cpu_threads, accept_other_code, as_json, quiet)
     if click_context.get_parameter_source("cpu_threads") is ParameterSource.COMMANDLINE:
         given["cpu_threads"] = cpu_threads
+    if sweep is not None:
+        from .sweep import run_all
+        if dry_run:
+            raise UsageError("--dry-run plans one run: leave out --sweep, and give one of its values")
+        layers = {"preset": preset, "file": file, "flags": given}
+        return run_all(click_context, sweep, layers, out, cpu_threads, as_json, quiet)
     options = config.resolve(preset=preset, file=file, flags=given)
-    cpu_threads = _threads(options, cpu_threads, quiet)
-    options, model, data, notes = _prepare(options, cpu_threads, quiet)
+    cpu_threads = chosen_threads(options, cpu_threads, quiet)
+    options, model, data, notes = prepare(options, cpu_threads, quiet)
     if dry_run:
         return _dry_run(options, model, data, cpu_threads, notes, as_json, quiet)
     from ..train.rundir import RunDir
@@ -88,7 +101,7 @@ def _refuse_with_resume(**given) -> None:
             raise UsageError(f"{config.flag(name)} makes no sense with --resume: a run keeps its options")
 
 
-def _threads(options: config.Config, count: int, quiet: bool) -> int:
+def chosen_threads(options: config.Config, count: int, quiet: bool) -> int:
     """--cpu-threads was honoured before; here a configuration file may still set it."""
     from .. import threads
     if not options.origin["cpu_threads"].startswith("file"):
@@ -99,7 +112,7 @@ def _threads(options: config.Config, count: int, quiet: bool) -> int:
     return count
 
 
-def _prepare(options: config.Config, threads: int, quiet: bool):
+def prepare(options: config.Config, threads: int, quiet: bool):
     """(options with the data's vocabulary, model, data, notes)"""
     setup = options.setup
     if setup.precision != "float32":
@@ -119,7 +132,7 @@ def _prepare(options: config.Config, threads: int, quiet: bool):
 def _dataset(setup: config.Setup, quiet: bool):
     from .loading import open_data
     # The split has a seed of its own, so that runs with different --seed share one validation text.
-    return open_data(setup.data, setup.documents, setup.size, quiet=quiet)
+    return open_data(setup.data, setup.documents, setup.size, vocab=setup.vocab, quiet=quiet)
 
 
 def _model(options: config.Config, dataset):
@@ -175,7 +188,7 @@ def _resume(click_context, name, given, threads, accept_other_code, as_json, qui
         if given["data"] is not None:
             options = dataclasses.replace(options, setup=dataclasses.replace(options.setup, data=given["data"]))
         Tokenizer(saved.tokenizer)  # a tokenizer that does not load should be met now, not at the end
-        options, model, data, notes = _prepare(options, threads, quiet)
+        options, model, data, notes = prepare(options, threads, quiet)
         return _train(click_context, run, options, model, data, threads, notes, as_json, quiet, checkpoint=saved,
                       steps=steps, accept_other_code=accept_other_code)
 
@@ -209,8 +222,32 @@ def _value(options: config.Config, name: str):
 # -- training ---------------------------------------------------------------------------------------
 
 def _train(click_context, run, options, model, data, threads, notes, as_json, quiet, **how):
-    from ..report import html, live
     from ..train.events import Finished
+
+    last, report = follow(run, options, model, data, threads, notes, as_json, quiet, **how)
+    if as_json:
+        emit_json({"run": str(run.path), **outcome(last),
+                   "floor": data.floor and {"bits_per_byte": data.floor.bits_per_byte,
+                                            "standard_error": data.floor.standard_error}})
+    if isinstance(last, Finished):
+        if not as_json:
+            click.echo(str(report))
+        return 0
+    note(f"continue with: {last.resume}", quiet)
+    click_context.exit(130)
+
+
+def outcome(last) -> dict:
+    """What a run came to, for --json."""
+    from ..train.events import Finished
+    return {"finished": isinstance(last, Finished), "steps": last.step, "tokens": last.tokens,
+            "seconds": last.seconds, "tokens_per_second": last.tokens_per_second,
+            "train": last.train and last.train.to_json(), "val": last.val and last.val.to_json()}
+
+
+def follow(run, options, model, data, threads, notes, as_json, quiet, **how):
+    """Train with a view of it; returns the last event and the path of the report."""
+    from ..report import html, live
     from ..train.loop import Trainer
     from ..train.signals import stop_on_signals
     from .loading import operations
@@ -225,19 +262,7 @@ def _train(click_context, run, options, model, data, threads, notes, as_json, qu
         except (Diverged, CheckFailed):
             html.write(run.path)
             raise
-    report = html.write(run.path)
-    if as_json:
-        emit_json({"run": str(run.path), "finished": isinstance(last, Finished), "steps": last.step,
-                   "tokens": last.tokens, "seconds": last.seconds, "tokens_per_second": last.tokens_per_second,
-                   "train": last.train and last.train.to_json(), "val": last.val and last.val.to_json(),
-                   "floor": data.floor and {"bits_per_byte": data.floor.bits_per_byte,
-                                            "standard_error": data.floor.standard_error}})
-    if isinstance(last, Finished):
-        if not as_json:
-            click.echo(str(report))
-        return 0
-    note(f"continue with: {last.resume}", quiet)
-    click_context.exit(130)
+    return last, html.write(run.path)
 
 
 def _sampler(model, params, f, data, seed):

@@ -129,6 +129,8 @@ class Reader:
         Shapes    tokens (B, T), T >= 1 -> (B, V)
         """
         capacity = self.state.capacity
+        if capacity is None:  # a recurrent state has no limit, and nothing need be read again
+            return self.model.extend(np.ascontiguousarray(tokens, np.int32), self.state, self.run)[:, -1]
         window = np.concatenate([self.window, tokens], axis=1, dtype=np.int32)
         if window.shape[1] > capacity:
             keep = max(1, capacity // 2) if self.window.shape[1] else capacity

@@ -14,7 +14,7 @@ from .rows import parts_for
 from .vector_math import tanh32
 
 _SCALE, _CUBIC = np.float32(definition.GELU_SCALE), np.float32(definition.GELU_CUBIC)
-_HALF, _ONE, _THREE = np.float32(0.5), np.float32(1.0), np.float32(3.0)
+_HALF, _ONE, _TWO, _THREE = np.float32(0.5), np.float32(1.0), np.float32(2.0), np.float32(3.0)
 
 
 @serial
@@ -28,6 +28,19 @@ def _relu_forward_range(out, inp):
 def _relu_backward_range(dinp, dout, cache):
     for i in range(dout.size):
         dinp[i] = dout[i] if cache[i] > np.float32(0.0) else np.float32(0.0)
+
+
+@serial
+def _squared_relu_forward_range(out, inp):
+    for i in range(inp.size):
+        x = np.float32(0.0) if inp[i] < np.float32(0.0) else inp[i]
+        out[i] = x * x
+
+
+@serial
+def _squared_relu_backward_range(dinp, dout, inp):
+    for i in range(dout.size):
+        dinp[i] = dout[i] * _TWO * inp[i] if inp[i] > np.float32(0.0) else np.float32(0.0)
 
 
 @serial
@@ -58,6 +71,20 @@ def _relu_backward(dinp, dout, cache, parts):
     for part in prange(parts):
         low, high = dout.size * part // parts, dout.size * (part + 1) // parts
         _relu_backward_range(dinp[low:high], dout[low:high], cache[low:high])
+
+
+@parallel
+def _squared_relu_forward(out, inp, parts):
+    for part in prange(parts):
+        low, high = inp.size * part // parts, inp.size * (part + 1) // parts
+        _squared_relu_forward_range(out[low:high], inp[low:high])
+
+
+@parallel
+def _squared_relu_backward(dinp, dout, cache, parts):
+    for part in prange(parts):
+        low, high = dout.size * part // parts, dout.size * (part + 1) // parts
+        _squared_relu_backward_range(dinp[low:high], dout[low:high], cache[low:high])
 
 
 @parallel
@@ -107,3 +134,13 @@ def gelu_forward(inp):
 def gelu_backward(dout, cache):
     """See `tinylm.ops.gelu_backward`."""
     return _backward(_gelu_backward, dout, cache)
+
+
+def squared_relu_forward(inp):
+    """See `tinylm.ops.squared_relu_forward`; float32."""
+    return _forward(_squared_relu_forward, inp)
+
+
+def squared_relu_backward(dout, cache):
+    """See `tinylm.ops.squared_relu_backward`."""
+    return _backward(_squared_relu_backward, dout, cache)

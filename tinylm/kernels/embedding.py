@@ -47,16 +47,21 @@ def _backward(dtoken_weight, dposition_weight, dout, tokens, parts):
                 _add(dposition_weight[t, low:high], dout[b, t, low:high])
 
 
-def embedding_forward(tokens, token_weight, position_weight, start=0):
+def embedding_forward(tokens, token_weight, position_weight=None, start=0):
     """See `tinylm.ops.embedding_forward`; float32."""
     shapes.tokens(tokens, len(token_weight))
     stop = start + tokens.shape[1]
-    if stop > len(position_weight):
+    if position_weight is None:
+        positions = np.zeros((tokens.shape[1], token_weight.shape[1]), np.float32)
+        start, stop = 0, tokens.shape[1]
+    else:
+        positions = position_weight
+    if stop > len(positions):
         raise shapes.ShapeError(f"positions {start} to {stop - 1} were asked for, "
-                                f"there are {len(position_weight)}")
+                                f"there are {len(positions)}")
     ids = np.require(tokens, np.int32, ["C", "A", "W"])
     out = memory.empty((*tokens.shape, token_weight.shape[1]))
-    _forward(out, ids, token_weight, position_weight[start:stop], parts_for(out.size, numba.get_num_threads()))
+    _forward(out, ids, token_weight, positions[start:stop], parts_for(out.size, numba.get_num_threads()))
     return out, EmbeddingCache(ids, token_weight, position_weight, start)
 
 
@@ -64,8 +69,10 @@ def embedding_backward(dout, cache, add_to=None):
     """See `tinylm.ops.embedding_backward`.  Adds to the arrays of add_to."""
     tokens, token_weight, position_weight, start = cache
     if add_to is None:
-        add_to = np.zeros_like(token_weight), np.zeros_like(position_weight)
+        add_to = np.zeros_like(token_weight), None if position_weight is None else np.zeros_like(position_weight)
     dtoken_weight, dposition_weight = add_to
-    _backward(dtoken_weight, dposition_weight[start:start + tokens.shape[1]], contiguous(dout), tokens,
-              parts_for(dout.size, numba.get_num_threads()))
+    # Without positions, their gradient is added up and forgotten: a few rows, not worth a second kernel.
+    into = np.zeros(dout.shape[1:], np.float32) if dposition_weight is None else \
+        dposition_weight[start:start + tokens.shape[1]]
+    _backward(dtoken_weight, into, contiguous(dout), tokens, parts_for(dout.size, numba.get_num_threads()))
     return dtoken_weight, dposition_weight

@@ -1,4 +1,4 @@
-"""Twins of `tinylm.ops.layernorm`."""
+"""Twins of `tinylm.ops.layernorm`: a head norm is a LayerNorm of shorter rows, each with its own weights."""
 from __future__ import annotations
 
 import numba
@@ -104,4 +104,61 @@ def layernorm_backward(dout, cache, add_to=None):
               memory.empty((chunks, C)), memory.empty((chunks, 0 if dbias is None else C)),
               drows, rows, weight, mean.reshape(-1), rstd.reshape(-1),
               min(chunks, parts_for(inp.size, numba.get_num_threads())))
+    return dinp, dweight, dbias
+
+
+@parallel
+def _head_forward(out, mean, rstd, inp, weight, bias, eps, parts):
+    """inp (N, H, D); weight and bias (H, D)."""
+    rows, heads, _ = inp.shape
+    for part in prange(parts):
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            for h in range(heads):
+                mean[n, h], rstd[n, h] = _forward_row(out[n, h], inp[n, h], weight[h], bias[h], eps)
+
+
+@parallel
+def _head_backward(dinp, dweight, dbias, partial_weight, partial_bias, dout, inp, weight, mean, rstd, parts):
+    rows, heads, D = inp.shape
+    chunks = partial_weight.shape[0]
+    for part in prange(parts):
+        for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+            partial_weight[chunk] = 0.0
+            partial_bias[chunk] = 0.0
+            for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
+                for h in range(heads):
+                    low, high = h * D, (h + 1) * D
+                    _backward_row(dinp[n, h], partial_weight[chunk, low:high], partial_bias[chunk, low:high],
+                                  dout[n, h], inp[n, h], weight[h], mean[n, h], rstd[n, h])
+    add_in_order(dweight, partial_weight)
+    add_in_order(dbias, partial_bias)
+
+
+def headnorm_forward(inp, heads, weight, bias, eps=1e-5):
+    """See `tinylm.ops.headnorm_forward`; float32.  Writes out, mean and rstd."""
+    shapes.channels(inp, weight, bias)
+    if inp.shape[-1] % heads:
+        raise shapes.ShapeError(f"inp is {inp.shape}: {heads} heads cannot share {inp.shape[-1]} channels")
+    inp = contiguous(inp)
+    rows = inp.reshape(-1, heads, inp.shape[-1] // heads)
+    out, mean, rstd = memory.empty(inp.shape), memory.empty(rows.shape[:2]), memory.empty(rows.shape[:2])
+    _head_forward(out.reshape(rows.shape), mean, rstd, rows, weight.reshape(heads, -1), bias.reshape(heads, -1), eps,
+                  parts_for(inp.size, numba.get_num_threads()))
+    stat = (*inp.shape[:-1], heads, 1)
+    return out, LayerNormCache(inp, weight, bias, mean.reshape(stat), rstd.reshape(stat))
+
+
+def headnorm_backward(dout, cache, add_to=None):
+    """See `tinylm.ops.headnorm_backward`.  Adds to the arrays of add_to."""
+    inp, weight, bias, mean, rstd = cache
+    dout = contiguous(dout)
+    shapes.same(dout=dout, inp=inp)
+    C, heads = inp.shape[-1], mean.shape[-2]
+    rows = inp.reshape(-1, heads, C // heads)
+    dweight, dbias = add_to or (np.zeros(C, np.float32), np.zeros(C, np.float32))
+    chunks = chunks_of(len(rows))
+    dinp = memory.empty(inp.shape)
+    _head_backward(dinp.reshape(rows.shape), dweight, dbias, memory.empty((chunks, C)), memory.empty((chunks, C)),
+                   dout.reshape(rows.shape), rows, weight.reshape(heads, -1), mean.reshape(-1, heads),
+                   rstd.reshape(-1, heads), min(chunks, parts_for(inp.size, numba.get_num_threads())))
     return dinp, dweight, dbias

@@ -9,7 +9,7 @@ from ..ops import shapes
 from ..ops.linear import LinearCache
 from . import memory
 from .jit import parallel, serial
-from .matmul import contiguous, matmul
+from .matmul import contiguous, matmul, unpack
 from .rows import CHUNK_ROWS, add_in_order, chunks_of, parts_for
 
 
@@ -40,10 +40,11 @@ def add_column_sums(out, inp):
 
 def linear_forward(inp, weight, bias=None):
     """See `tinylm.ops.linear_forward`; float32."""
-    shapes.linear(inp, weight, bias)
+    array = unpack(weight)
+    shapes.linear(inp, array, bias)
     inp = contiguous(inp)
     out = matmul(inp.reshape(-1, inp.shape[-1]), weight, transpose_b=True, bias=bias)
-    return out.reshape(*inp.shape[:-1], len(weight)), LinearCache(inp, weight, bias)
+    return out.reshape(*inp.shape[:-1], len(array)), LinearCache(inp, array, bias)
 
 
 def linear_backward(dout, cache, add_to=None):

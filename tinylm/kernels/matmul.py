@@ -7,6 +7,8 @@ so the result is the same to the bit for any number of threads.
 """
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 from numba import prange
@@ -224,36 +226,62 @@ _ZEROS = np.zeros(WIDE, np.float32)
 
 
 def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, add_to=None):
-    """The twin of `tinylm.ops.matmul`: float32, same arguments, same result.
+    """The twin of `tinylm.ops.matmul`: float32, same arguments, same result; b may also be int8, or
+    packed where it is transposed.
 
     Raises    ShapeError
     """
     K, M = a.shape if transpose_a else a.shape[::-1]
+    packed, b = (b.panels, b.array) if isinstance(b, Packed) else (None, b)
     N, K_b = b.shape if transpose_b else b.shape[::-1]
     if K_b != K:
         raise shapes.ShapeError(f"a {a.shape} and b {b.shape} do not share their inner dimension")
     if add_to is not None and (add_to.shape != (M, N) or not add_to.flags.c_contiguous):
         raise shapes.ShapeError(f"add_to is {add_to.shape}; the product wants a contiguous ({M}, {N})")
-    a, b = contiguous(a), contiguous(b)
+    a, b = contiguous(a), contiguous(b, np.int8 if b.dtype == np.int8 else np.float32)
     out = memory.empty((M, N)) if add_to is None else add_to
     flat = out.reshape(-1)
     start = (flat, N, 1) if add_to is not None else (_ZEROS, 0, 0) if bias is None else (bias, 0, 1)
-    multiply(flat, *start, a.reshape(-1), b.reshape(-1), M, N, K, transpose_a, transpose_b)
+    multiply(flat, *start, a.reshape(-1), b.reshape(-1), packed, M, N, K, transpose_a, transpose_b)
     if add_to is not None and bias is not None:
         out += bias
     return out
 
 
-def multiply(out, start, lds, css, a, b, M, N, K, transpose_a, transpose_b):
-    """out = start + a b on flat arrays that fit; see `_share` for start."""
+class Packed(NamedTuple):
+    """A matrix that will be multiplied as b, transposed, more than once: itself and its panels."""
+
+    array: np.ndarray   # (N, K)
+    panels: np.ndarray  # flat
+
+
+def pack(array):
+    """See `tinylm.ops.pack`."""
+    array = contiguous(array)
+    return Packed(array, _panels(array.reshape(-1), *array.shape, True))
+
+
+def unpack(array):
+    """The matrix itself, whether packed or not."""
+    return array.array if isinstance(array, Packed) else array
+
+
+def _panels(b, N, K, transposed):
+    packed = memory.empty(K * packed_columns.py_func(N))
+    _pack(packed, b, 1 if transposed else N, K if transposed else 1, N, K, numba.get_num_threads())
+    return packed
+
+
+def multiply(out, start, lds, css, a, b, packed, M, N, K, transpose_a, transpose_b):
+    """out = start + a b on flat arrays that fit; see `_share` for start.  packed: b's panels, or None."""
     if M == 0 or N == 0:
         return
     threads = numba.get_num_threads()
-    if M <= FEW_ROWS and transpose_b and not transpose_a:
+    if packed is None and M <= FEW_ROWS and transpose_b and not transpose_a:
         _few_rows(out, start, lds, css, a, b, M, N, K, threads)
         return
-    packed = memory.empty(K * packed_columns.py_func(N))
-    _pack(packed, b, 1 if transpose_b else N, K if transpose_b else 1, N, K, threads)
+    if packed is None:
+        packed = _panels(b, N, K, transpose_b)
     rs, ks = (1, M) if transpose_a else (K, 1)
     _product(out, start, lds, css, a, rs, ks, packed, M, N, K, _tile_count(M, N), threads)
 
@@ -266,8 +294,8 @@ def _tile_count(M, N):
     return -(-M // ROWS) * panels
 
 
-def contiguous(x):
+def contiguous(x, dtype=np.float32):
     """x as float32 in C order and writable, so that a kernel is compiled for one layout only."""
-    if x.dtype == np.float32 and x.flags.c_contiguous and x.flags.writeable:
+    if x.dtype == dtype and x.flags.c_contiguous and x.flags.writeable:
         return x
-    return np.require(x, np.float32, ["C", "A", "W"])
+    return np.require(x, dtype, ["C", "A", "W"])

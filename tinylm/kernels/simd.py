@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, errors
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, register_model
 
@@ -174,3 +174,87 @@ def store_some(typingctx, a, i, v, count):
 def lanes(typingctx, v):
     """How many lanes v has."""
     return types.intp(v), lambda context, builder, sig, args: context.get_constant(types.intp, v.lanes)
+
+
+# ------------------------------------------------------------------------------ bytes: packed ternary weights
+# Sixteen int32 lanes; a lane is also four bytes.  Arrays are flat int32.
+
+def has_byte_dot() -> bool:
+    """Whether numba's target multiplies bytes and adds four products to a lane in one instruction."""
+    return {"avx512f", "avx512vnni"} <= target_features()
+
+
+class Words(types.Type):
+    """Sixteen int32 values that live in one register."""
+
+    llvm = ir.VectorType(_i32, 16)
+
+
+@register_model(Words)
+class _WordsModel(models.PrimitiveModel):
+    def __init__(self, manager, fe_type):
+        super().__init__(manager, fe_type, fe_type.llvm)
+
+
+_words = Words("int32x16")
+
+
+@intrinsic
+def no_words(typingctx):
+    """All lanes 0."""
+    return _words(), lambda context, builder, sig, args: ir.Constant(_words.llvm, None)
+
+
+@intrinsic
+def load_words(typingctx, a, i):
+    def emit(context, builder, sig, args):
+        return builder.load(_address(context, builder, sig, args, _words.llvm), align=4)
+    return _words(a, types.intp), emit
+
+
+@intrinsic
+def spread_word(typingctx, a, i):
+    """a[i] in every lane."""
+    def emit(context, builder, sig, args):
+        return _splat(builder, builder.load(_address(context, builder, sig, args, _i32), align=4), _words.llvm)
+    return _words(a, types.intp), emit
+
+
+@intrinsic
+def store_words(typingctx, a, i, v):
+    def emit(context, builder, sig, args):
+        builder.store(args[2], _address(context, builder, sig, args, _words.llvm), align=4)
+        return context.get_dummy_value()
+    return types.void(a, types.intp, v), emit
+
+
+def _field_dot(field):
+    @intrinsic
+    def dot(typingctx, total, weights, inp):
+        """total + 4^field (the two bits `field` of each byte of weights, as 0 .. 3) . inp, in each lane.
+
+        The field is masked where it stands and not shifted down, hence the factor.
+        """
+        if not has_byte_dot():  # LLVM would end the process
+            raise errors.TypingError("numba's target lacks AVX-512 VNNI; ask has_byte_dot() first")
+
+        def emit(context, builder, sig, args):
+            mask = ir.Constant(_words.llvm, [0x03030303 << 2 * field] * 16)
+            # LLVM before 21 knows only these types; later ones still accept them.
+            kind = ir.FunctionType(_words.llvm, [_words.llvm] * 3)
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
+            return builder.call(function, [args[0], builder.and_(args[1], mask), args[2]])
+        return _words(_words, _words, _words), emit
+    return dot
+
+
+field_dot0, field_dot1, field_dot2, field_dot3 = (_field_dot(field) for field in range(4))
+
+
+@intrinsic
+def add_fields(typingctx, t0, t1, t2, t3):
+    """t0 + t1 / 4 + t2 / 16 + t3 / 64; every division is exact."""
+    def emit(context, builder, sig, args):
+        parts = [builder.ashr(t, ir.Constant(_words.llvm, [2 * f] * 16)) for f, t in enumerate(args)]
+        return builder.add(builder.add(parts[0], parts[1]), builder.add(parts[2], parts[3]))
+    return _words(_words, _words, _words, _words), emit

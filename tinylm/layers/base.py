@@ -2,14 +2,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..ops.random import DropoutKey
 from .parameters import Parameter, Parameters
+
+FLOAT_BYTES = 4  # float32
 
 
 class Tape:
@@ -43,6 +45,7 @@ class Pass:
     tape      what backward needs, or None when there will be no backward
     dropout   the key of this step's masks, or None: no dropout
     observe   called as observe(layer, inp, out) after each layer, or None
+    made      what was computed from the parameters alone, such as ternary codes: once in a pass
     """
 
     f: ModuleType
@@ -51,6 +54,13 @@ class Pass:
     tape: Tape | None = None
     dropout: DropoutKey | None = None
     observe: Callable[[Layer, np.ndarray, np.ndarray], None] | None = None
+    made: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, name: str, make: Callable[[np.ndarray], Any]) -> Any:
+        """make(the parameter called name), computed at its first use in this pass."""
+        if name not in self.made:
+            self.made[name] = make(self.p[name])
+        return self.made[name]
 
     def remember(self, layer: Layer, value: Any) -> None:
         if self.tape is not None:
@@ -64,6 +74,23 @@ class Pass:
         if self.observe is not None:
             self.observe(layer, inp, out)
         return out
+
+
+class Cost(NamedTuple):
+    """What one token costs at inference, counted by the definition and not by what a compiler makes of it.
+
+    additions   subtractions too; comparisons and roundings are not counted
+    functions   exponentials, square roots, divisions
+    read        bytes of weights and of what is remembered
+    """
+
+    multiplications: float = 0
+    additions: float = 0
+    functions: float = 0
+    read: float = 0
+
+    def __add__(self, other):
+        return Cost(*(x + y for x, y in zip(self, other)))
 
 
 class Layer:
@@ -98,3 +125,11 @@ class Layer:
         context  number of positions; attention counts the average causal half.
         """
         return 0
+
+    def costs(self, context: int) -> dict[str, Cost]:
+        """Inference of one token by the kind of work, children not included; sums of equal kinds add up.
+
+        A layer that does more than a matrix product says so here itself.
+        """
+        products, own = self.multiplies(context), sum(p.size for p in self.own_parameters())
+        return {"products": Cost(products, products, 0, FLOAT_BYTES * own)} if products or own else {}

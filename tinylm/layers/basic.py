@@ -1,31 +1,38 @@
 """The layers every model is made of."""
 from __future__ import annotations
 
-from .base import Layer
+from .base import FLOAT_BYTES, Cost, Layer
 from .parameters import Parameter
 
 NORM_EPS = 1e-5
 
 
 class Embedding(Layer):
-    """Tokens and learned positions: (B, T) -> (B, T, C)."""
+    """Tokens and learned positions: (B, T) -> (B, T, C); 0 positions for none."""
 
     def __init__(self, name, vocab, positions, channels, std=0.02):
         self.name = name
         self.tokens = Parameter(f"{name}.tokens", (vocab, channels), True, ("normal", std))
-        self.positions = Parameter(f"{name}.positions", (positions, channels), True, ("normal", std))
+        self.positions = Parameter(f"{name}.positions", (positions, channels), True,
+                                   ("normal", std)) if positions else None
 
     def own_parameters(self):
-        return [self.tokens, self.positions]
+        return [self.tokens] + [self.positions] * (self.positions is not None)
+
+    def _of(self, source):
+        return source[self.tokens.name], source[self.positions.name] if self.positions else None
 
     def forward(self, tokens, run, start=0):
-        out, cache = run.f.embedding_forward(tokens, run.p[self.tokens.name], run.p[self.positions.name], start)
+        out, cache = run.f.embedding_forward(tokens, *self._of(run.p), start)
         run.remember(self, cache)
         return run.seen(self, tokens, out)
 
     def backward(self, dout, run):
-        cache = run.recall(self)
-        run.f.embedding_backward(dout, cache, add_to=(run.g[self.tokens.name], run.g[self.positions.name]))
+        run.f.embedding_backward(dout, run.recall(self), add_to=self._of(run.g))
+
+    def costs(self, context):
+        C, tables = self.tokens.shape[1], len(self.own_parameters())
+        return {"embedding": Cost(0, C * (tables - 1), 0, FLOAT_BYTES * C * tables)}
 
 
 class Linear(Layer):
@@ -42,8 +49,11 @@ class Linear(Layer):
     def _of(self, source):
         return source[self.weight.name], source[self.bias.name] if self.bias else None
 
+    def _packed(self, run):
+        return run.once(self.weight.name, run.f.pack), run.p[self.bias.name] if self.bias else None
+
     def forward(self, inp, run):
-        out, cache = run.f.linear_forward(inp, *self._of(run.p))
+        out, cache = run.f.linear_forward(inp, *self._packed(run))
         run.remember(self, cache)
         return run.seen(self, inp, out)
 
@@ -53,6 +63,13 @@ class Linear(Layer):
 
     def multiplies(self, context):
         return self.weight.size
+
+    def costs(self, context):
+        M, K = self.weight.shape
+        own = self.weight.size + (M if self.bias else 0)
+        return {self._kind: Cost(M * K, M * (K - 1) + (M if self.bias else 0), 0, FLOAT_BYTES * own)}
+
+    _kind = "products"
 
 
 class LayerNorm(Layer):
@@ -73,6 +90,16 @@ class LayerNorm(Layer):
     def backward(self, dout, run):
         dinp, _, _ = run.f.layernorm_backward(dout, run.recall(self), add_to=self._of(run.g))
         return dinp
+
+    def costs(self, context):
+        return {"norms": norm_cost(self.weight.size, 1, self.bias is not None)}
+
+
+def norm_cost(channels, rows, bias) -> Cost:
+    """Of normalising `channels` numbers in `rows` rows: mean, variance, (x - mean) rstd weight + bias."""
+    # Additions: the mean C - 1, deviations C, variance C - 1, eps 1, each for a row; then the bias.
+    additions = 3 * channels - rows + (channels if bias else 0)
+    return Cost(3 * channels, additions, 4 * rows, FLOAT_BYTES * channels * (2 if bias else 1))
 
 
 class Residual(Layer):
@@ -104,14 +131,15 @@ class Head(Layer):
         self.weight = tied_to or Parameter(f"{name}.weight", (vocab, channels), True, ("normal", std))
         self.bias = Parameter(f"{name}.bias", (vocab,), False, ("constant", 0.0)) if bias else None
 
-    _of, multiplies = Linear._of, Linear.multiplies
+    _of, _packed, multiplies, costs = Linear._of, Linear._packed, Linear.multiplies, Linear.costs
+    _kind = "head"
 
     def own_parameters(self):
         return [self.weight] * (not self.tied) + [self.bias] * (self.bias is not None)
 
     def logits(self, inp, run):
         """(..., C) -> (..., V); remembers nothing."""
-        return run.seen(self, inp, run.f.linear_forward(inp, *self._of(run.p))[0])
+        return run.seen(self, inp, run.f.linear_forward(inp, *self._packed(run))[0])
 
     def forward(self, inp, targets, run):
         """(B, T, C) and targets (B, T) -> losses (B*T,) in nats."""

@@ -1,7 +1,7 @@
 """The two halves of a Transformer block, and the block."""
 from __future__ import annotations
 
-from .base import Layer
+from .base import FLOAT_BYTES, Cost, Layer
 from .basic import Linear
 
 
@@ -38,6 +38,12 @@ class Attention(Layer):
         # q.k and prob.v, each C multiplications for each position that may be seen: 1 .. context
         return 2 * self.channels * (context + 1) / 2
 
+    def costs(self, context):
+        scores = self.heads * (context + 1) / 2  # each is scaled, shifted, exponentiated, summed and normalised
+        products = self.multiplies(context)
+        return {"attention": Cost(products + 2 * scores, products + 2 * scores, scores + self.heads,
+                                  FLOAT_BYTES * products)}
+
 
 class FeedForward(Layer):
     """Linear up, activation, linear down: (..., C) -> (..., C)."""
@@ -59,6 +65,11 @@ class FeedForward(Layer):
         dhidden = self.down.backward(dout, run)
         (dhidden,) = getattr(run.f, self.activation + "_backward")(dhidden, run.recall(self))
         return self.up.backward(dhidden, run)
+
+    def costs(self, context):
+        F = self.up.weight.shape[0]
+        # GELU: x / 2 (1 + tanh(s (x + c x x x)))
+        return {"activations": Cost(6 * F, 2 * F, F) if self.activation == "gelu" else Cost()}
 
 
 class Block(Layer):
@@ -88,3 +99,6 @@ class Block(Layer):
         """The block for positions that follow `length` earlier ones; see Attention.extend."""
         middle = inp + self.attention.extend(self.norm1.forward(inp, run), past, length, run)
         return run.seen(self, inp, middle + self.ffn.forward(self.norm2.forward(middle, run), run))
+
+    def costs(self, context):
+        return {"residuals": Cost(0, 2 * self.norm1.weight.size)}

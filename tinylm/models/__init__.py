@@ -13,8 +13,9 @@ import dataclasses
 
 from ..errors import UsageError, nearest
 from .gpt import GPT, GPTConfig
+from .thunderbolt import Thunderbolt, ThunderboltConfig
 
-FAMILIES = {"gpt": (GPT, GPTConfig)}
+FAMILIES = {"gpt": (GPT, GPTConfig), "thunderbolt": (Thunderbolt, ThunderboltConfig)}
 
 
 def build(family: str, config: dict):
@@ -38,4 +39,4 @@ def build(family: str, config: dict):
     return model(config_class(**config))
 
 
-__all__ = ["FAMILIES", "GPT", "GPTConfig", "build"]
+__all__ = ["FAMILIES", "GPT", "GPTConfig", "Thunderbolt", "ThunderboltConfig", "build"]

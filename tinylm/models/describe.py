@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import Layer, Parameters, Pass, Tape
+from ..layers import Cost, Layer, Parameters, Pass, Tape
+from ..layers.base import FLOAT_BYTES
 
-FLOAT_BYTES = 4      # float32
 PACKED_BITS = 2      # of a ternary code; each ternary tensor has one float32 scale besides
 BACKWARD = 2         # every product has two in the backward pass: one for each of its factors
 MOMENTS = 2          # Adam keeps two numbers a parameter
@@ -94,6 +94,19 @@ def flops(model: Layer, context: int) -> dict[str, float]:
     """Operations a token {forward, backward}: 2 a multiplication, and twice as many going back."""
     forward = 2 * multiplies(model, context)["total"]
     return {"forward": forward, "backward": BACKWARD * forward}
+
+
+def costs(model: Layer, context: int) -> dict[str, dict[str, float]]:
+    """Inference of one token by the kind of work, and "total": each the fields of a `layers.Cost`.
+
+    context   attention looks back at half of it on average; a recurrence costs the same at any position
+    """
+    found: dict[str, Cost] = {}
+    for layer in model.walk():
+        for kind, cost in layer.costs(context).items():
+            found[kind] = found.get(kind, Cost()) + cost
+    found["total"] = sum(found.values(), Cost())
+    return {kind: cost._asdict() for kind, cost in found.items()}
 
 
 def memory(model: Layer, f, batch_size: int, context: int) -> dict[str, int]:

@@ -3,7 +3,14 @@
 `<op>_forward(...) -> (out, cache)` and `<op>_backward(dout, cache) -> gradients in input order`.
 float64 in, float64 out.  `tinylm.kernels` holds a fast twin of each, with the same name.
 """
-from .activations import gelu_backward, gelu_forward, relu_backward, relu_forward
+from .activations import (
+    gelu_backward,
+    gelu_forward,
+    relu_backward,
+    relu_forward,
+    squared_relu_backward,
+    squared_relu_forward,
+)
 from .attention import attention_backward, attention_extend, attention_forward
 from .cross_entropy import (
     cross_entropy_backward,
@@ -11,11 +18,16 @@ from .cross_entropy import (
     linear_cross_entropy_backward,
     linear_cross_entropy_forward,
 )
+from .decode import decode_step
 from .embedding import embedding_backward, embedding_forward
-from .layernorm import layernorm_backward, layernorm_forward
+from .layernorm import headnorm_backward, headnorm_forward, layernorm_backward, layernorm_forward
 from .linear import linear_backward, linear_forward
-from .matmul import matmul
+from .matmul import matmul, pack
 from .optimizer import adamw_step, clip_scale, global_norm
+from .packed import pack_ternary, packed_bitlinear, packed_product, unpack_ternary
+from .recurrence import recurrence_backward, recurrence_forward
 from .residual import dropout_backward, dropout_forward, residual_backward, residual_forward
+from .ternary import bitlinear_backward, bitlinear_forward, quantize_activations, ternarize
+from .token_shift import token_shift_backward, token_shift_forward
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))

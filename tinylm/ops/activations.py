@@ -18,6 +18,19 @@ def relu_backward(dout, cache):
     return (dout * (cache > 0),)
 
 
+def squared_relu_forward(inp):
+    """out = max(inp, 0)^2.   Shapes: any.   Caches inp.
+
+    Source    So et al. 2021, arXiv:2109.08668, section 4 (Primer)
+    """
+    return np.maximum(inp, 0) ** 2, inp
+
+
+def squared_relu_backward(dout, cache):
+    """Return (dinp,)."""
+    return (dout * 2 * np.maximum(cache, 0),)
+
+
 def gelu_forward(inp):
     """out = inp/2 (1 + tanh(sqrt(2/pi) (inp + 0.044715 inp^3))).
 

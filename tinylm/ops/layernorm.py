@@ -1,4 +1,4 @@
-"""Layer normalisation over the channels of each token."""
+"""Normalisation over the channels of each token, or of each head of each token."""
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -50,3 +50,44 @@ def layernorm_backward(dout, cache, add_to=None):
             into += gradients[i]
             gradients[i] = into
     return dinp, *gradients
+
+
+def headnorm_forward(inp, heads, weight, bias, eps=1e-5):
+    """LayerNorm of each head of each token by itself, then weight and bias of every channel.
+
+    The statistics run over the D channels of one head at one position.  Taken over time, as published code
+    has it, they would carry the future into the past.
+
+    Shapes    inp (..., C), weight and bias (C,), C = heads D -> out (..., C)
+    Caches    mean and rstd of each head
+    Raises    ShapeError
+    Source    Wu, He 2018, arXiv:1803.08494, eq. 7, with every token a sample of its own
+    """
+    shapes.channels(inp, weight, bias)
+    if inp.shape[-1] % heads:
+        raise shapes.ShapeError(f"inp is {inp.shape}: {heads} heads cannot share {inp.shape[-1]} channels")
+    rows = inp.reshape(*inp.shape[:-1], heads, inp.shape[-1] // heads)              # (..., H, D)
+    mean = rows.mean(-1, keepdims=True)                                             # (..., H, 1)
+    rstd = 1.0 / np.sqrt(((rows - mean) ** 2).mean(-1, keepdims=True) + eps)
+    norm = ((rows - mean) * rstd).reshape(inp.shape)                                # (..., C)
+    return norm * weight + bias, LayerNormCache(inp, weight, bias, mean, rstd)
+
+
+def headnorm_backward(dout, cache, add_to=None):
+    """Return (dinp, dweight, dbias).
+
+    add_to    (dweight, dbias) arrays the parameter gradients are added to; new ones if omitted
+    """
+    inp, weight, bias, mean, rstd = cache
+    heads = mean.shape[-2]
+    rows = inp.reshape(*inp.shape[:-1], heads, inp.shape[-1] // heads)              # (..., H, D)
+    norm = (rows - mean) * rstd
+    dnorm = (dout * weight).reshape(rows.shape)
+    dinp = rstd * (dnorm - dnorm.mean(-1, keepdims=True) - norm * (dnorm * norm).mean(-1, keepdims=True))
+    over_rows = tuple(range(inp.ndim - 1))
+    dweight, dbias = (dout * norm.reshape(inp.shape)).sum(over_rows), dout.sum(over_rows)
+    if add_to:
+        add_to[0][...] += dweight
+        add_to[1][...] += dbias
+        dweight, dbias = add_to
+    return dinp.reshape(inp.shape), dweight, dbias

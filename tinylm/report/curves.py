@@ -76,6 +76,45 @@ def one(record: Record, key: str, label: str, *, x: str = "steps", ink: str = "l
     return figure
 
 
+def ternary(record: Record, key: str, label: str, *, x: str = "steps", ink: str = "light", size=(4.2, 2.6)):
+    """Share of flips or zeros, or the scale, of ternary weights over `x`: of all, and the range of the layers."""
+    figure, axes = _figure(ink, size)
+    found = [(row[AXES[x]], total, values) for row, total, values in record.ternary(key)
+             if finite(row.get(AXES[x])) and finite(total)]
+    at = [a for a, _, _ in found]
+    axes.plot(at, [total for _, total, _ in found], color=TRAIN, linewidth=1.4,
+              marker="." if len(at) == 1 else None, label="mean of the layers" if key == "scale" else "all weights")
+    spread = [(a, min(values), max(values)) for a, _, values in found if values]
+    if spread:
+        axes.fill_between(*zip(*spread), color=TRAIN, alpha=0.15, linewidth=0, label="lowest to highest layer")
+        axes.legend(frameon=False, labelcolor=_INK[ink][0], fontsize=8)
+    if not at:
+        _nothing(axes, ink, "not recorded")
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel(label)
+    _along(axes, x)
+    return figure
+
+
+def norms(record: Record, *, x: str = "steps", ink: str = "light", size=(4.2, 2.6)):
+    """Gradient norms of the ternary and of the float parameters over `x`."""
+    figure, axes = _figure(ink, size)
+    some = False
+    for kind, colour in (("ternary", TRAIN), ("float", VALIDATION)):
+        column = [entry.get(kind) if isinstance(entry, dict) else None for entry in record.train.column("grad_norms")]
+        at, value = _finite_pairs(record.train.column(AXES[x]), column)
+        axes.plot(at, value, color=colour, linewidth=1.2, marker="." if len(at) == 1 else None, label=kind)
+        some = some or bool(at)
+    if some:
+        axes.legend(frameon=False, labelcolor=_INK[ink][0], fontsize=8)
+    else:
+        _nothing(axes, ink, "not recorded")
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("gradient norm")
+    _along(axes, x)
+    return figure
+
+
 def compare(records: Sequence[Record], x: str = "tokens", *, unit: str = "bits_per_byte",
             ink: str = "light", size=(8.0, 4.2)):
     """Validation losses of several runs over `x`, in one unit that holds for all of them."""

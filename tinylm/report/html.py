@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import TinylmError
 from . import curves
-from .record import Record, read
+from .record import Record, read, ternary_layers
 from .words import UNITS, clock, count, duration, finite, number, percent, printable, short
 
 _PLAIN = {"finished": "finished", "running": "running"}
@@ -40,8 +40,8 @@ def write(run_dir: str | Path) -> Path:
 def page(record: Record) -> str:
     """The whole report as HTML; the same record gives the same text."""
     style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
-    parts = [_head(record), _problems(record), _verdict(record), _facts(record), _curves(record), _position(record),
-             _losses(record), _samples(record), _config(record), _machine(record), _units()]
+    parts = [_head(record), _problems(record), _verdict(record), _facts(record), _curves(record), _ternary(record),
+             _position(record), _losses(record), _samples(record), _config(record), _machine(record), _units()]
     return ("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
             "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
             f"<title>{_e(record.title)} · {_e(record.name)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
@@ -107,6 +107,25 @@ def _curves(record: Record) -> str:
                     for key, label in small)
     return (f'<h2>Loss</h2>\n<div class="tabs">{inputs}{figures}</div>\n'
             f'<h2>Learning rate, gradient norm, speed</h2>\n<div class="pair">{below}</div>')
+
+
+def _ternary(record: Record) -> str:
+    rows = [row for row, _, _ in record.ternary("zeros")]
+    if not rows:
+        return ""
+    charts = [("flips", "flipped since the last line"), ("zeros", "share of zeros"), ("scale", "scale")]
+    figures = [(curves.ternary(record, key, label), f"ternary-{key}", f"Ternary weights: {label}")
+               for key, label in charts]
+    figures.append((curves.norms(record), "grad-norms", "Gradient norms of ternary and float parameters"))
+    below = "".join(f"<figure>{_svg(*figure)}</figure>" for figure in figures)
+    last = rows[-1]["ternary"]
+    layers = [(name, *(layer.get(key) for key, _ in charts)) for name, layer in ternary_layers(last)]
+    table = _table(("layer", "flips", "zeros", "scale"), layers) if layers else ""
+    return (f'<h2>Ternary weights</h2>\n<div class="pair">{below}</div>'
+            f'<p class="soft">A ternary weight is its scale times −1, 0 or 1, and learns only where that changes: the '
+            f"share that flipped is counted from one log line to the next, {_e(value_text(last.get('steps')))} "
+            "optimizer steps before the last one.</p>"
+            f"<details><summary>Each layer at step {count(rows[-1].get('step'))}</summary>{table}</details>")
 
 
 def _position(record: Record) -> str:

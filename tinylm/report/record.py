@@ -200,6 +200,28 @@ class Record:
         value = row.get("nats_per_token")
         return math.exp(min(value, 700.0)) if finite(value) else None
 
+    # -- ternary weights ----------------------------------------------------------------------------
+
+    def ternary(self, key: str) -> list[tuple[dict, float | None, list[float]]]:
+        """(row, value over all weights, values of the layers) of the log lines that speak of ternary weights.
+
+        key    "flips", "zeros", or "scale", which has no value over all weights: the mean of the layers
+
+        The last line of a run may come after fewer steps than the others; its flips would look like a fall.
+        """
+        found = []
+        entries = [(row, row["ternary"]) for row in self.train.rows if isinstance(row.get("ternary"), dict)]
+        most = max((entry["steps"] for _, entry in entries if finite(entry.get("steps"))), default=0)
+        for row, entry in entries:
+            if key == "flips" and finite(entry.get("steps")) and entry["steps"] < most:
+                continue
+            values = [layer[key] for _, layer in ternary_layers(entry) if finite(layer.get(key))]
+            total = entry.get(key)
+            if not finite(total):
+                total = sum(values) / len(values) if values else None
+            found.append((row, total, values))
+        return found
+
     # -- where things stand -------------------------------------------------------------------------
 
     def _fact(self, name: str):
@@ -213,6 +235,13 @@ class Record:
     def _newest(self, name: str):
         values = [row.get(name) for table in (self.train, self.val) for row in table.rows]
         return max((v for v in values if finite(v)), default=None)
+
+
+def ternary_layers(entry: dict) -> list[tuple[str, dict]]:
+    """(name, {flips, zeros, scale}) of each layer that a log line speaks of."""
+    layers = entry.get("layers")
+    return [(str(name), layer) for name, layer in layers.items() if isinstance(layer, dict)] \
+        if isinstance(layers, dict) else []
 
 
 def read(path: str | Path) -> Record:

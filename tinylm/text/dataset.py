@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -27,13 +28,14 @@ from tinylm import config
 from tinylm.errors import DataMissing, TinylmError, UsageError
 
 from . import corpora
-from .tokenizer import Tokenizer, char_tokenizer
+from .tokenizer import Tokenizer, bpe_tokenizer, char_tokenizer
 
 FORMAT = 1
 DTYPE = np.dtype("<u2")
 SPLITS = ("train", "val")
 _FILES = ("train.bin", "val.bin", "tokenizer.json")
 _STALE_SECONDS = 24 * 3600
+_TOGETHER = 512  # documents that are encoded at once
 
 
 class Dataset:
@@ -94,22 +96,26 @@ class Dataset:
 
 
 def prepare(source: str | os.PathLike, *, documents: str = "auto", size: int | None = None, seed: int = 0,
-            cache: str | Path | None = None, tokenizer: Tokenizer | None = None) -> Dataset:
+            vocab: int | None = None, cache: str | Path | None = None,
+            tokenizer: Tokenizer | None = None) -> Dataset:
     """Turn a corpus into tokens on the disk, or find it there; the same request gives the same bytes.
 
     source     name of a corpus, path of a text file, or folder of data prepared before
     documents  how a file is cut into documents, see `corpora.open_corpus`
     size       stories to generate, or bytes of TinyStories to use
     seed       of the split by document and of the generated stories
+    vocab      symbols of a byte-level BPE; None: a symbol for each character
     cache      folder for prepared data; default `config.cache_dir()/data`
-    tokenizer  encode with this one (to evaluate a model on another text) instead of a character
-               vocabulary made for the corpus
+    tokenizer  encode with this one (to evaluate a model on another text) instead of one made for
+               the corpus
 
-    That vocabulary covers training **and** validation text, as nanoGPT's does, so validation has no
-    unknown symbol.  It tells a model which characters exist, not where they stand.
+    A character vocabulary covers training **and** validation text, as nanoGPT's does, so validation
+    has no unknown symbol.  It tells a model which characters exist, not where they stand.  A
+    byte-level BPE has no unknown symbol anyway, and is learned from the training text alone.  A text
+    too small for `vocab` gives fewer symbols and a note.
 
     Every document ends with `<|endoftext|>`, a token of zero bytes.  A file that is one document
-    gets none, and its vocabulary has no such symbol.
+    gets none, and a character vocabulary made for it has no such symbol.
 
     Raises DataMissing for data that is absent or unusable, UsageError for a request that makes no
     sense, TinylmError where the cache folder cannot be written.
@@ -117,21 +123,28 @@ def prepare(source: str | os.PathLike, *, documents: str = "auto", size: int | N
     if isinstance(source, os.PathLike) or source not in corpora.DESCRIPTIONS:
         try:
             if (Path(source) / "meta.json").is_file():
-                return load(source)
+                return _as_asked(load(source), vocab)
         except (OSError, ValueError):
             pass  # not a path at all; open_corpus says so
+    if vocab is not None:
+        if tokenizer is not None:
+            raise UsageError("a vocabulary is learned or given, not both")
+        if not config.SMALLEST_VOCAB <= vocab <= config.LARGEST_VOCAB:
+            raise UsageError(f"vocab {vocab:,}: from {config.SMALLEST_VOCAB} (the bytes and end-of-text) to "
+                             f"{config.LARGEST_VOCAB:,} symbols are possible")
     corpus = corpora.open_corpus(source, documents, size, seed)
     if tokenizer is not None and not corpus.single and tokenizer.end_of_text is None:
         raise UsageError(f"{corpus.name} has several documents, but {tokenizer.name} has no "
                          "<|endoftext|> to end them with; --documents whole takes a file as one")
-    key = hashlib.sha256(json.dumps([FORMAT, corpus.digest, corpus.single, seed,
-                                     tokenizer and tokenizer.digest]).encode()).hexdigest()[:12]
+    request = [FORMAT, corpus.digest, corpus.single, seed, tokenizer and tokenizer.digest]
+    request += [] if vocab is None else [vocab]
+    key = hashlib.sha256(json.dumps(request).encode()).hexdigest()[:12]
     root = Path(cache) if cache is not None else config.cache_dir() / "data"
     final = root / f"{corpus.name}-{key}"
     try:
         root.mkdir(parents=True, exist_ok=True)
         _sweep(root)
-        return _prepare(corpus, final, seed, tokenizer)
+        return _prepare(corpus, final, seed, tokenizer, vocab)
     except OSError as error:
         raise TinylmError(f"cannot keep prepared data in {root}: {error.strerror or error}; "
                           "set TINYLM_CACHE_DIR to a folder with room") from None
@@ -182,6 +195,15 @@ def prepared(cache: str | Path | None = None) -> list[dict]:
     return found
 
 
+def _as_asked(found: Dataset, vocab: int | None) -> Dataset:
+    """Prepared data has the vocabulary it has.   Raises UsageError where another is asked for"""
+    have = found.meta["vocabulary"]
+    if vocab is not None and vocab not in (have.get("asked"), have["size"]):
+        raise UsageError(f"{found.path} is prepared with {have['name']}, not with vocab {vocab}: "
+                         "give the text itself to prepare it again")
+    return found
+
+
 def _floor(stored: dict | None):
     if stored is None:
         return None
@@ -192,7 +214,8 @@ def _floor(stored: dict | None):
 
 # -- building ---------------------------------------------------------------------------------------
 
-def _prepare(corpus: corpora.Corpus, final: Path, seed: int, tokenizer: Tokenizer | None) -> Dataset:
+def _prepare(corpus: corpora.Corpus, final: Path, seed: int, tokenizer: Tokenizer | None,
+             vocab: int | None) -> Dataset:
     notes = corpus.notes
     for first in (True, False, False, False):  # again where another process repairs the same folder
         if final.exists():
@@ -205,7 +228,7 @@ def _prepare(corpus: corpora.Corpus, final: Path, seed: int, tokenizer: Tokenize
                 _discard(final)
         building = Path(tempfile.mkdtemp(prefix=f".building-{final.name}-", dir=final.parent))
         try:
-            _build(corpus, building, seed, tokenizer)
+            _build(corpus, building, seed, tokenizer, vocab)
             building.rename(final)
         except OSError:
             if not final.exists():
@@ -216,7 +239,8 @@ def _prepare(corpus: corpora.Corpus, final: Path, seed: int, tokenizer: Tokenize
     return _with_notes(load(final), notes)
 
 
-def _build(corpus: corpora.Corpus, folder: Path, seed: int, tokenizer: Tokenizer | None) -> None:
+def _build(corpus: corpora.Corpus, folder: Path, seed: int, tokenizer: Tokenizer | None,
+           vocab: int | None) -> None:
     if corpus.single:
         # All of them, not the first: only at its end does the reader notice a file that changed.
         text = [document.text for document in corpus.documents()][0]
@@ -229,7 +253,10 @@ def _build(corpus: corpora.Corpus, folder: Path, seed: int, tokenizer: Tokenizer
         characters, split = _survey(corpus, seed)
         removed, repeated = split.removed, split.repeated
         parts = {"train": lambda: _chosen(corpus, split.train), "val": lambda: _chosen(corpus, split.val)}
-    tok = tokenizer or _character_vocabulary(characters, end_of_text=not corpus.single)
+    if vocab is not None:
+        tok = bpe_tokenizer((document.text for document in parts["train"]()), vocab)
+    else:
+        tok = tokenizer or _character_vocabulary(characters, end_of_text=not corpus.single)
     if tok.vocab_size > np.iinfo(DTYPE).max + 1:
         raise UsageError(f"{tok.vocab_size} symbols do not fit into 16 bits: use a smaller vocabulary")
     end = None if corpus.single else tok.end_of_text
@@ -253,7 +280,7 @@ def _build(corpus: corpora.Corpus, folder: Path, seed: int, tokenizer: Tokenizer
         "duplicates": {"removed_from_val": removed, "repeated_in_train": repeated},
         "skipped": corpus.skipped, "floor": floor,
         "vocabulary": {"name": tok.name, "size": tok.vocab_size, "digest": tok.digest,
-                       "end_of_text": tok.end_of_text},
+                       "end_of_text": tok.end_of_text, "asked": vocab},
         "files": files})
 
 
@@ -302,16 +329,16 @@ def _write_tokens(path: Path, documents: Iterator[corpora.Document], tok: Tokeni
     known: list[tuple[str, float]] = []
     closing = np.array([] if end is None else [end], dtype=DTYPE)
     with path.open("wb") as file:
-        for document in documents:
-            ids = tok.encode(document.text)
-            file.write(np.concatenate([ids.astype(DTYPE), closing]).tobytes())
-            size = len(document.text.encode("utf-8"))
-            counts["tokens"] += len(ids) + len(closing)
-            counts["bytes"] += size
-            counts["chars"] += len(document.text)
-            counts["documents"] += 1
-            if document.logp is not None:
-                known.append((document.text, document.logp))
+        while together := list(itertools.islice(documents, _TOGETHER)):
+            encoded = tok.encode_all([document.text for document in together], literal=True)
+            for document, ids in zip(together, encoded, strict=True):
+                file.write(np.concatenate([ids.astype(DTYPE), closing]).tobytes())
+                counts["tokens"] += len(ids) + len(closing)
+                counts["bytes"] += len(document.text.encode("utf-8"))
+                counts["chars"] += len(document.text)
+                counts["documents"] += 1
+                if document.logp is not None:
+                    known.append((document.text, document.logp))
         file.flush()
         os.fsync(file.fileno())
     return counts, known
@@ -380,5 +407,9 @@ def _sweep(root: Path) -> None:
 
 
 def _with_notes(dataset: Dataset, notes: tuple[str, ...]) -> Dataset:
+    have = dataset.meta["vocabulary"]
+    if have.get("asked") is not None and have["size"] < have["asked"]:
+        notes += (f"{dataset.name}: a vocabulary of {have['size']:,} symbols, not {have['asked']:,}: the training "
+                  "text has no more pairs that occur twice",)
     dataset.notes = notes
     return dataset

@@ -10,18 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from tinylm.config import LARGEST_VOCAB, SMALLEST_VOCAB
 from tinylm.errors import DataMissing, UsageError
 
 END_OF_TEXT = "<|endoftext|>"
 
 # Matches one character of any kind; "." would leave the newline out.
 _ANY_CHARACTER = r"[\s\S]"
+
+# A pair of symbols that occurs once is learned by heart: its merge would say nothing about other text.
+RAREST_PAIR = 2
 
 
 class Tokenizer:
@@ -88,22 +92,31 @@ class Tokenizer:
 
     # -- text and tokens ------------------------------------------------------------------------
 
-    def encode(self, text: str) -> np.ndarray:
-        """Token ids of a text, int32 (tokens,).
+    def encode(self, text: str, literal: bool = False) -> np.ndarray:
+        """Token ids of a text, int32 (tokens,); see `encode_all`."""
+        return self.encode_all([text], literal)[0]
 
-        The literal `<|endoftext|>` becomes the special token where the vocabulary has it.
+    def encode_all(self, texts: Sequence[str], literal: bool = False) -> list[np.ndarray]:
+        """Token ids of each text, int32 (tokens,).
+
+        The literal `<|endoftext|>` becomes the special token where the vocabulary has it; with
+        `literal` it is text like any other, so that no byte of a document gets lost.
         Characters are looked up in a table by code point; that this equals `tokenizers` is tested.
         Raises UsageError where the vocabulary lacks a character, naming it.
         """
-        if self.kind != "char":
-            try:
-                ids = self._hf.encode(text, add_special_tokens=False).ids
-            except (ValueError, TypeError, UnicodeError):
-                raise UsageError("the text is not valid Unicode") from None
-            except Exception as error:  # `tokenizers` raises bare Exception
-                raise UsageError(f"{self.name} cannot encode the text: {error}") from None
-            return np.asarray(ids, dtype=np.int32)
-        if self.end_of_text is None or END_OF_TEXT not in text:
+        if self.kind == "char":
+            return [self._encode_marked(text, literal) for text in texts]
+        self._hf.encode_special_tokens = literal
+        try:
+            found = self._hf.encode_batch(list(texts), add_special_tokens=False)
+        except (ValueError, TypeError, UnicodeError):
+            raise UsageError("the text is not valid Unicode") from None
+        except Exception as error:  # `tokenizers` raises bare Exception
+            raise UsageError(f"{self.name} cannot encode the text: {error}") from None
+        return [np.asarray(one.ids, dtype=np.int32) for one in found]
+
+    def _encode_marked(self, text: str, literal: bool) -> np.ndarray:
+        if literal or self.end_of_text is None or END_OF_TEXT not in text:
             return self._encode_characters(text)
         pieces = [self._encode_characters(piece) for piece in text.split(END_OF_TEXT)]
         joint = np.array([self.end_of_text], dtype=np.int32)
@@ -276,6 +289,30 @@ def char_tokenizer(characters: Iterable[str], end_of_text: bool) -> Tokenizer:
         "model": {"type": "WordLevel", "vocab": {c: i for i, c in enumerate(symbols)},
                   "unk_token": "<unk>"},
     }))
+
+
+def bpe_tokenizer(texts: Iterable[str], vocab: int) -> Tokenizer:
+    """A byte-level BPE learned from texts: `<|endoftext|>`, the 256 bytes, and merged pairs of symbols.
+
+    Every text can be encoded, whatever it was learned from.  Words are parted by GPT-2's rule before
+    pairs are counted; no space is put in front.  The same texts give the same tokenizer.  Pairs seen
+    less than twice are not merged, so a small text gives fewer symbols than `vocab`.
+
+    Raises UsageError for a vocab outside 257 … 65,535.
+    Source: Radford et al. 2019 (GPT-2), section 2.2; Sennrich et al. 2016, arXiv:1508.07909, algorithm 1.
+    """
+    import tokenizers
+
+    if not SMALLEST_VOCAB <= vocab <= LARGEST_VOCAB:
+        raise UsageError(f"a byte-level vocabulary of {vocab:,} symbols: from {SMALLEST_VOCAB} (the bytes and "
+                         f"end-of-text) to {LARGEST_VOCAB:,} are possible")
+    hf = tokenizers.Tokenizer(tokenizers.models.BPE())
+    hf.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    hf.decoder = tokenizers.decoders.ByteLevel()
+    hf.train_from_iterator(texts, tokenizers.trainers.BpeTrainer(
+        vocab_size=vocab, min_frequency=RAREST_PAIR, special_tokens=[END_OF_TEXT], show_progress=False,
+        initial_alphabet=sorted(_BYTE_OF)))
+    return Tokenizer(hf.to_str())
 
 
 def _end_of_text_entry(token: int) -> dict:

@@ -3,7 +3,8 @@
     checkpoints/
         000600-5e1f03/              a version: written under another name, flushed, renamed
             model.safetensors       parameters by name
-            optimizer.safetensors   AdamW's moments: first.<name>, second.<name>
+            optimizer.safetensors   AdamW's moments: first.<name>, second.<name>; codes.<name> of
+                                    ternary parameters at the last log line, from which flips are counted
             config.json             family and options of the model
             tokenizer.json
             state.json              step, plan, counters, and a digest of every tensor and file
@@ -37,6 +38,7 @@ LINKS = ("last", "best")
 MODEL, OPTIMIZER, CONFIG, TOKENIZER, STATE = ("model.safetensors", "optimizer.safetensors", "config.json",
                                               "tokenizer.json", "state.json")
 MOMENTS = ("first", "second")
+_CODES = "codes."
 _UNFINISHED = ".writing-"
 
 
@@ -49,7 +51,8 @@ class Checkpoint:
     tokenizer  content of tokenizer.json
     state      what the loop keeps: see `tinylm.train.loop`
     model      parameters by name
-    optimizer  moments by name ("first.<name>", "second.<name>"), or None where not asked for
+    optimizer  moments by name ("first.<name>", "second.<name>") and "codes.<name>", or None where not
+               asked for
     """
 
     path: Path
@@ -63,6 +66,12 @@ class Checkpoint:
     @property
     def step(self) -> int:
         return self.state["step"]
+
+    @property
+    def codes(self) -> dict[str, np.ndarray]:
+        """Ternary codes at the last log line, by parameter; empty where none were kept."""
+        return {name.removeprefix(_CODES): codes for name, codes in (self.optimizer or {}).items()
+                if name.startswith(_CODES)}
 
     def fill(self, params: Parameters, first: Parameters | None = None,
              second: Parameters | None = None) -> None:
@@ -97,10 +106,12 @@ def _fill(params: Parameters, tensors: Mapping[str, np.ndarray], prefix: str, pa
 # -- writing ----------------------------------------------------------------------------------------
 
 def write(folder: Path, *, family: str, config: dict, tokenizer: str, state: dict,
-          params: Parameters, first: Parameters, second: Parameters, best: bool) -> Path:
+          params: Parameters, first: Parameters, second: Parameters, best: bool,
+          codes: Mapping[str, np.ndarray] | None = None) -> Path:
     """Write a version into `folder` and lead `last` to it, and `best` too where asked.
 
     state    JSON values; its "step" names the version
+    codes    of ternary parameters, as `train.quality` keeps them
 
     Raises   TinylmError where that fails; what `last` and `best` lead to is then as before
     """
@@ -108,7 +119,8 @@ def write(folder: Path, *, family: str, config: dict, tokenizer: str, state: dic
     building = folder / (_UNFINISHED + final.name)
     tensors = {MODEL: dict(params.items()),
                OPTIMIZER: {f"{prefix}.{name}": view for prefix, moments in zip(MOMENTS, (first, second))
-                           for name, view in moments.items()}}
+                           for name, view in moments.items()}
+               | {_CODES + name: view for name, view in (codes or {}).items()}}
     try:
         building.mkdir(parents=True)
         digests: dict = {}

@@ -45,6 +45,7 @@ from .events import (
 )
 from .floor import FloorCheck
 from .numerics import numerics
+from .quality import TernaryQuality, gradient_norms
 from .rundir import RunDir, metrics
 from .schedule import Plan, learning_rate, warmup_steps
 
@@ -132,8 +133,10 @@ class Trainer:
         self.params = Parameters(model.parameters(), dtype)
         self.grads, self.first, self.second = (self.params.like() for _ in range(3))
         self.decayed = self.params.flat.size if self.recipe.decay_all else self.params.decayed
+        self.quality = TernaryQuality(self.params, f)
         self._dlosses: np.ndarray | None = None
         self._validation = [(inputs, targets, self._sizes(targets)) for inputs, targets in data.validation]
+        self._codes: dict[str, np.ndarray] = {}  # from the checkpoint
         self._stop = False
 
         self.step, self.tokens = 0, 0
@@ -193,7 +196,7 @@ class Trainer:
                              "(--accumulate makes up for it)")
         self._dlosses = np.full(self.rows, 1 / self.rows, self.params.flat.dtype)
         inputs, targets = (part[:1] for part in self.data.batch(1, 0))
-        self._backward(inputs, targets, self._dlosses[:self.context], 1, 0)
+        self._backward(inputs, targets, self._dlosses[:self.context], 1, 0, {})
         self.model.forward(inputs, targets, Pass(f=self.f, p=self.params))
         scratch = np.zeros((4, 16), self.params.flat.dtype)
         self.f.adamw_step(*scratch, step=1, lr=1.0)
@@ -267,6 +270,7 @@ class Trainer:
         if self.plan.warmup >= self.plan.end:
             yield Note(*self._here(), f"the warm-up of {self.plan.warmup:,} steps is not over before training ends")
         self._marks.append((self.step, self.seconds))
+        self.quality.begin(self._codes)
         if not self._resumed:
             yield from self._after_step()
         elif self._saved_step is None:  # another end was asked for: have it on the disk before it is used
@@ -327,8 +331,12 @@ class Trainer:
         self.train = self._loss(self._since)
         speed = self._since.tokens / self._since_seconds if self._since_seconds else 0.0
         event = Logged(*self._here(), self.train, self._lr, self._norm, speed)
-        self.run.add_metrics({**self._line("train", self.train), "lr": self._lr, "grad_norm": self._norm,
-                              "tokens_per_second": round(speed, 1)})
+        line = {**self._line("train", self.train), "lr": self._lr, "grad_norm": self._norm,
+                "tokens_per_second": round(speed, 1)}
+        if self.quality:
+            line["grad_norms"] = gradient_norms(self.grads, self.f, self.recipe.accumulate)
+            line["ternary"] = self.quality.measure(self._since.tokens // self.tokens_per_step)
+        self.run.add_metrics(line)
         self._since, self._since_seconds = Sums(), 0.0
         return event
 
@@ -378,9 +386,10 @@ class Trainer:
         """One step of AdamW; returns the losses and the norm of the mean gradient."""
         recipe, sums = self.recipe, Sums()
         self.grads.flat.fill(0)
+        made: dict = {}  # ternary codes: the parameters do not change before this step's end
         for micro in range(recipe.accumulate):
             inputs, targets = self.data.batch(step, micro)
-            nats = self._backward(inputs, targets, self._dlosses, step, micro)
+            nats = self._backward(inputs, targets, self._dlosses, step, micro, made)
             if not math.isfinite(nats):
                 self._diverge(step, micro, "the loss")
             sums = sums.plus(self._sizes(targets)._replace(nats=nats))
@@ -396,9 +405,12 @@ class Trainer:
     def _pass(self, step: int, micro: int, **options) -> Pass:
         return Pass(f=self.f, p=self.params, dropout=dropout_key(self.seed, step, micro), **options)
 
-    def _backward(self, inputs, targets, dlosses, step, micro) -> float:
-        """Add the gradient of sum(dlosses * losses) to grads; returns the sum of the losses."""
-        run = self._pass(step, micro, g=self.grads, tape=Tape())
+    def _backward(self, inputs, targets, dlosses, step, micro, made) -> float:
+        """Add the gradient of sum(dlosses * losses) to grads; returns the sum of the losses.
+
+        made    what earlier passes over the same parameters have computed from them: see `Pass`
+        """
+        run = self._pass(step, micro, g=self.grads, tape=Tape(), made=made)
         with np.errstate(all="ignore"):  # what is not finite is looked for, and named better
             losses = self.model.forward(inputs, targets, run)
             nats = float(losses.sum(dtype=np.float64))
@@ -513,7 +525,7 @@ class Trainer:
         path = checkpoints.write(
             self.run.checkpoints, family=self.model.family, config=dataclasses.asdict(self.model.config),
             tokenizer=self.data.tokenizer_json, state=self._state(), params=self.params, first=self.first,
-            second=self.second, best=best)
+            second=self.second, best=best, codes=self.quality.codes)
         if self._saved_step is None:
             self.run.publish()
         self._saved_step, self._saved_at = self.step, self.seconds
@@ -542,6 +554,7 @@ class Trainer:
                     "not have the same bits: --accept-other-code goes on all the same")
             self.notes.append("the code has changed since this run began: the rest may differ in the last bits")
         saved.fill(self.params, self.first, self.second)
+        self._codes = saved.codes
         self.step, self.tokens = state["step"], state["tokens"]
         self._before, self._train_seconds = state["seconds"], state["train_seconds"]
         self.plan = Plan.from_json(state["plan"])

@@ -1,0 +1,178 @@
+"""Twins of `tinylm.ops.packed`: one stream of packed weights, 32 rows at a time.
+
+With AVX-512 VNNI a register is a block of 16 rows: each row is a lane, so nothing is ever added across lanes.
+The weights are the unsigned side of the byte product: sum(w x) = sum((w + 1) x) - sum(x), and -sum(x), the same
+for all rows, is what the sums start from.  Elsewhere the same layout is read with shifts.
+"""
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..ops.packed import check_product, pack_ternary, unpack_ternary
+from . import memory
+from .jit import parallel, serial
+from .matmul import contiguous
+from .rows import parts_for
+from .simd import (
+    add_fields,
+    field_dot0,
+    field_dot1,
+    field_dot2,
+    field_dot3,
+    has_byte_dot,
+    load_words,
+    no_words,
+    spread_word,
+    store_words,
+)
+from .ternary import _ONE, _TOP, _ZERO
+
+__all__ = ["pack_ternary", "packed_bitlinear", "packed_product", "unpack_ternary"]  # packing is done once
+
+_TWO_BITS = np.int32(3)
+_MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float32 but its sign
+
+
+@serial
+def _product_vnni(out, packed, inp, start, first, last):
+    """out[32 first: 32 last] = codes . inp for groups of 32 rows; start[0] = -sum(inp).
+
+    All arrays are words; eight sums at a time hide how long a product takes.
+    """
+    words = inp.size
+    i = first * words * 8
+    for group in range(first, last):
+        a0, a1, a2, a3 = spread_word(start, 0), no_words(), no_words(), no_words()
+        b0, b1, b2, b3 = spread_word(start, 0), no_words(), no_words(), no_words()
+        for k in range(0, words, 4):
+            x0, x1, x2, x3 = (spread_word(inp, k), spread_word(inp, k + 1), spread_word(inp, k + 2),
+                              spread_word(inp, k + 3))
+            w = load_words(packed, i)
+            a0, a1, a2, a3 = field_dot0(a0, w, x0), field_dot1(a1, w, x1), field_dot2(a2, w, x2), field_dot3(a3, w, x3)
+            w = load_words(packed, i + 16)
+            b0, b1, b2, b3 = field_dot0(b0, w, x0), field_dot1(b1, w, x1), field_dot2(b2, w, x2), field_dot3(b3, w, x3)
+            i += 32
+        store_words(out, group * 32, add_fields(a0, a1, a2, a3))
+        store_words(out, group * 32 + 16, add_fields(b0, b1, b2, b3))
+
+
+@serial
+def _add_column(out, packed, shift, x):
+    """out[lane] += (the field at `shift` of packed[lane]) x."""
+    for lane in range(out.size):
+        out[lane] += ((packed[lane] >> shift) & _TWO_BITS) * x
+
+
+@serial
+def _product_portable(out, packed, inp, start, first, last):
+    """The same, with shifts and masks."""
+    bytes_ = inp.view(np.int8)
+    i = first * inp.size * 8
+    for group in range(first, last):
+        out[group * 32:group * 32 + 32] = start[0]
+        for k in range(0, bytes_.size, 16):
+            for half in range(group * 32, group * 32 + 32, 16):
+                for column in range(16):
+                    x = np.int32(bytes_[k + column])
+                    shift = np.int32(8 * (column % 4) + 2 * (column // 4))
+                    _add_column(out[half:half + 16], packed[i:i + 16], shift, x)
+                i += 16
+
+
+product_rows = _product_vnni if has_byte_dot() else _product_portable
+
+
+@serial
+def quantize_row(codes, inp):
+    """Writes the 8-bit codes of one token, 0 beyond its size; returns (their scale, -their sum).
+
+    Twin of `ternary._quantize_row`, which keeps codes as float32: the same arithmetic, so the same codes.
+    """
+    # Magnitudes are compared as integers, which orders them alike and can be vectorised.
+    bits, largest = inp.view(np.int32), np.int32(0)
+    for i in range(inp.size):
+        largest = max(largest, np.int32(bits[i] & _MAGNITUDE))
+    top = np.int32(largest).view(np.float32)
+    inverse = _TOP / top if top > _ZERO else _ZERO
+    total = np.int32(0)
+    for i in range(inp.size):
+        code = np.int8(np.rint(inp[i] * inverse))
+        codes[i] = code
+        total += np.int32(code)
+    for i in range(inp.size, codes.size):
+        codes[i] = np.int8(0)
+    return top * (_ONE / _TOP), -total
+
+
+@serial
+def scale_sums(out, sums, factor):
+    """out = sums factor; the sums are exact as float32 below 2^24."""
+    for i in range(out.size):
+        out[i] = np.float32(sums[i]) * factor
+
+
+@serial
+def bitlinear_row(out, inp, packed, factor, codes, sums, start):
+    """out = codes . round(inp / scale) scale factor: one token through a packed layer.
+
+    Scratch: codes int8 (K rounded up to 16), sums int32 (M rounded up to 32), start int32 (1,).
+    """
+    scale, start[0] = quantize_row(codes, inp)
+    product_rows(sums, packed, codes.view(np.int32), start, 0, sums.size // 32)
+    scale_sums(out, sums, scale * factor)
+
+
+@parallel
+def _bitlinear(out, inp, packed, factor, codes, sums, start):
+    rows, parts = out.shape[0], codes.shape[0]
+    for part in prange(parts):
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            bitlinear_row(out[n], inp[n], packed, factor, codes[part], sums[part], start[part])
+
+
+@parallel
+def _product(out, packed, inp, start, parts):
+    """out (N, M rounded up), inp words (N, K/4 rounded up), start (N, 1)."""
+    rows, groups = out.shape[0], out.shape[1] // 32
+    for part in prange(parts):
+        for n in range(rows):
+            product_rows(out[n], packed, inp[n], start[n], groups * part // parts, groups * (part + 1) // parts)
+
+
+def words_of(packed):
+    """Packed weights as flat words on a 64-byte boundary, so that no vector load splits a cache line."""
+    if packed.ctypes.data % 64 == 0 and packed.flags.c_contiguous and packed.flags.writeable:
+        return packed.reshape(-1).view(np.int32)
+    aligned = memory.empty(packed.size, np.uint8)
+    aligned[:] = packed.reshape(-1)
+    return aligned.view(np.int32)
+
+
+def packed_product(packed, inp, rows):
+    """See `tinylm.ops.packed_product`."""
+    check_product(packed, inp, rows)
+    tokens = inp.reshape(-1, inp.shape[-1])
+    groups, blocks = packed.shape[:2]
+    padded = memory.empty((len(tokens), 16 * blocks), np.int8)
+    padded[:, :tokens.shape[1]], padded[:, tokens.shape[1]:] = tokens, 0
+    out = memory.empty((len(tokens), 32 * groups), np.int32)
+    start = -padded.sum(1, dtype=np.int32, keepdims=True)
+    _product(out, words_of(packed), padded.view(np.int32), start,
+             max(1, min(groups, parts_for(len(tokens) * packed.size, numba.get_num_threads()))))
+    return np.ascontiguousarray(out[:, :rows]).reshape(*inp.shape[:-1], rows)
+
+
+def packed_bitlinear(inp, packed, scale, rows):
+    """See `tinylm.ops.packed_bitlinear`; float32, equal to `bitlinear_forward` to the bit."""
+    check_product(packed, np.empty(inp.shape, np.int8), rows)
+    inp = contiguous(inp)
+    tokens = inp.reshape(-1, inp.shape[-1])
+    groups, blocks = packed.shape[:2]
+    parts = max(1, min(len(tokens), parts_for(len(tokens) * packed.size, numba.get_num_threads())))
+    out = memory.empty((*inp.shape[:-1], rows))
+    _bitlinear(out.reshape(len(tokens), rows), tokens, words_of(packed), np.float32(scale),
+               memory.empty((parts, 16 * blocks), np.int8), memory.empty((parts, 32 * groups), np.int32),
+               memory.empty((parts, 1), np.int32))
+    return out

@@ -1,0 +1,112 @@
+"""Twins of `tinylm.ops.recurrence`: one pass in time, a vector of channels at a time, gates fused in."""
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..ops import shapes
+from ..ops.recurrence import RecurrenceCache
+from . import memory
+from .jit import parallel, serial
+from .matmul import contiguous
+from .vector_math import exp32
+
+CHANNELS = 64  # that one task takes through time
+_ONE = np.float32(1.0)
+
+
+@serial
+def sigmoid32(x):
+    return _ONE / (_ONE + exp32(-x))
+
+
+@serial
+def _forward_step(out, hidden, before, forget, value, output, bias, lower):
+    for i in range(out.size):
+        gate = lower + (_ONE - lower) * sigmoid32(forget[i] + bias[i])
+        h = gate * before[i] + (_ONE - gate) * value[i]
+        hidden[i] = h
+        out[i] = sigmoid32(output[i]) * h
+
+
+@parallel
+def _forward(out, hidden, forget, value, output, bias, state, lower, parts):
+    B, T, C = out.shape
+    blocks = (C + CHANNELS - 1) // CHANNELS
+    for part in prange(parts):
+        for task in range(B * blocks * part // parts, B * blocks * (part + 1) // parts):
+            b, low = task // blocks, task % blocks * CHANNELS
+            high = min(low + CHANNELS, C)
+            for t in range(T):
+                before = state[b, low:high] if t == 0 else hidden[b, t - 1, low:high]
+                _forward_step(out[b, t, low:high], hidden[b, t, low:high], before, forget[b, t, low:high],
+                              value[b, t, low:high], output[b, t, low:high], bias[low:high], lower)
+
+
+@serial
+def _backward_step(dforget, dvalue, doutput, later, dbias, dout, hidden, before, forget, value, output, bias, lower):
+    """One step back in time; `later` is what the loss feels through h of the step after, times its gate."""
+    for i in range(dout.size):
+        s, o = sigmoid32(forget[i] + bias[i]), sigmoid32(output[i])
+        gate = lower + (_ONE - lower) * s
+        dhidden = o * dout[i] + later[i]
+        later[i] = gate * dhidden
+        dvalue[i] = dhidden * (_ONE - gate)
+        doutput[i] = dout[i] * hidden[i] * o * (_ONE - o)
+        d = dhidden * (before[i] - value[i]) * (_ONE - lower) * s * (_ONE - s)
+        dforget[i] = d
+        dbias[i] += d
+
+
+@parallel
+def _backward(dforget, dvalue, doutput, dbias, later, dout, hidden, forget, value, output, bias, state, lower, parts):
+    """later and dbias: (B, C) of zeros; each task writes to its own part of them."""
+    B, T, C = dout.shape
+    blocks = (C + CHANNELS - 1) // CHANNELS
+    for part in prange(parts):
+        for task in range(B * blocks * part // parts, B * blocks * (part + 1) // parts):
+            b, low = task // blocks, task % blocks * CHANNELS
+            high = min(low + CHANNELS, C)
+            for back in range(T):
+                t = T - 1 - back
+                before = state[b, low:high] if t == 0 else hidden[b, t - 1, low:high]
+                _backward_step(dforget[b, t, low:high], dvalue[b, t, low:high], doutput[b, t, low:high],
+                               later[b, low:high], dbias[b, low:high], dout[b, t, low:high], hidden[b, t, low:high],
+                               before, forget[b, t, low:high], value[b, t, low:high], output[b, t, low:high],
+                               bias[low:high], lower)
+
+
+def _parts(B, C):
+    return max(1, min(numba.get_num_threads(), B * -(-C // CHANNELS)))
+
+
+def recurrence_forward(forget, value, output, bias, state=None, lower=0.0):
+    """See `tinylm.ops.recurrence_forward`; float32.
+
+    Caches    the inputs and h, as the definition does; the bias is not yet in `forget`
+    """
+    shapes.same(forget=forget, value=value, output=output)
+    shapes.channels(forget, bias, None)
+    forget, value, output = contiguous(forget), contiguous(value), contiguous(output)
+    B, T, C = value.shape
+    if state is None:
+        state = np.zeros((B, C), np.float32)
+    out, hidden = memory.empty(value.shape), memory.empty(value.shape)
+    _forward(out, hidden, forget, value, output, bias, contiguous(state), np.float32(lower), _parts(B, C))
+    return out, RecurrenceCache(forget, value, output, bias, np.float32(lower), state, hidden)
+
+
+def recurrence_backward(dout, cache, add_to=None):
+    """See `tinylm.ops.recurrence_backward`.  Adds to the array of add_to."""
+    forget, value, output, bias, lower, state, hidden = cache
+    dout = contiguous(dout)
+    shapes.same(dout=dout, value=value)
+    B, T, C = dout.shape
+    dforget, dvalue, doutput = (memory.empty(dout.shape) for _ in range(3))
+    partial = np.zeros((B, C), np.float32)
+    _backward(dforget, dvalue, doutput, partial, np.zeros((B, C), np.float32), dout, hidden, forget, value, output,
+              bias, contiguous(state), lower, _parts(B, C))
+    dbias = add_to[0] if add_to else np.zeros(C, np.float32)
+    dbias += partial.sum(0)
+    return dforget, dvalue, doutput, dbias

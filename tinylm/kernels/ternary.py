@@ -1,0 +1,133 @@
+"""Twins of `tinylm.ops.ternary`."""
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..ops import shapes
+from ..ops.ternary import LARGEST_CODE, SMALLEST_SCALE, BitLinearCache, Ternary
+from . import memory
+from .jit import parallel, serial
+from .matmul import contiguous, matmul
+from .optimizer import CHUNK
+from .rows import parts_for
+
+_ZERO, _ONE, _TOP = np.float32(0.0), np.float32(1.0), np.float32(LARGEST_CODE)
+
+
+@serial
+def _sum_of_magnitudes(x):
+    total = 0.0
+    for i in range(x.size):
+        total += np.float64(abs(x[i]))
+    return total
+
+
+@parallel
+def _magnitudes(partial, x, parts):
+    for part in prange(parts):
+        for chunk in range(partial.size * part // parts, partial.size * (part + 1) // parts):
+            partial[chunk] = _sum_of_magnitudes(x[chunk * CHUNK:(chunk + 1) * CHUNK])
+
+
+@serial
+def _codes_range(codes, weight, scale):
+    for i in range(codes.size):
+        # Divided, not multiplied by the inverse: the definition's roundings, to the last half.
+        codes[i] = np.int8(max(-_ONE, min(_ONE, np.rint(weight[i] / scale))))
+
+
+@parallel
+def _codes(codes, weight, scale, parts):
+    for part in prange(parts):
+        low, high = codes.size * part // parts, codes.size * (part + 1) // parts
+        _codes_range(codes[low:high], weight[low:high], scale)
+
+
+def ternarize(weight):
+    """See `tinylm.ops.ternarize`; float32."""
+    weight = contiguous(weight)
+    flat, threads = weight.reshape(-1), numba.get_num_threads()
+    partial = memory.empty(max(1, -(-flat.size // CHUNK)), np.float64)
+    _magnitudes(partial, flat, min(partial.size, threads))
+    scale = np.float32(max(float(partial.sum()) / max(1, flat.size), SMALLEST_SCALE))
+    codes = memory.empty(weight.shape, np.int8)
+    _codes(codes.reshape(-1), flat, scale, parts_for(flat.size, threads))
+    return Ternary(codes, scale)
+
+
+@serial
+def _quantize_row(values, inp):
+    """Writes the codes of one token; returns their scale."""
+    top = _ZERO
+    for i in range(inp.size):
+        top = max(top, abs(inp[i]))
+    inverse = _TOP / top if top > _ZERO else _ZERO
+    for i in range(inp.size):
+        values[i] = np.rint(inp[i] * inverse)
+    return top * (_ONE / _TOP)
+
+
+@parallel
+def _quantize(values, scale, inp, parts):
+    rows = inp.shape[0]
+    for part in prange(parts):
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            scale[n] = _quantize_row(values[n], inp[n])
+
+
+def quantize_activations(inp):
+    """See `tinylm.ops.quantize_activations`; float32."""
+    inp = contiguous(inp)
+    rows = inp.reshape(-1, inp.shape[-1])
+    values, scale = memory.empty(inp.shape), memory.empty((*inp.shape[:-1], 1))
+    _quantize(values.reshape(rows.shape), scale.reshape(-1), rows, parts_for(inp.size, numba.get_num_threads()))
+    return values, scale
+
+
+@serial
+def _scale_row(out, inp, factor):
+    for i in range(out.size):
+        out[i] = inp[i] * factor
+
+
+@parallel
+def _scale_rows(out, inp, scale, factor, parts):
+    """out[n] = inp[n] (scale[n] factor); an empty scale is all ones.  out may be inp itself."""
+    rows = out.shape[0]
+    for part in prange(parts):
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            _scale_row(out[n], inp[n], scale[n] * factor if scale.size else factor)
+
+
+_NONE = np.zeros(0, np.float32)
+
+
+def _scaled(out, inp, scale, factor):
+    _scale_rows(out, inp, _NONE if scale is None else scale.reshape(-1), factor,
+                parts_for(out.size, numba.get_num_threads()))
+    return out
+
+
+def bitlinear_forward(inp, ternary, activation_bits=0):
+    """See `tinylm.ops.bitlinear_forward`; float32, exact for activation_bits 8."""
+    codes, scale = ternary
+    shapes.linear(inp, codes, None)
+    values, inp_scale = quantize_activations(inp) if activation_bits else (contiguous(inp), None)
+    out = matmul(values.reshape(-1, inp.shape[-1]), codes, transpose_b=True)
+    _scaled(out, out, inp_scale, scale)
+    return out.reshape(*inp.shape[:-1], len(codes)), BitLinearCache(values, inp_scale, ternary)
+
+
+def bitlinear_backward(dout, cache, add_to=None):
+    """See `tinylm.ops.bitlinear_backward`.  Adds to the array of add_to."""
+    values, inp_scale, (codes, scale) = cache
+    dout = contiguous(dout)
+    rows, drows = values.reshape(-1, values.shape[-1]), dout.reshape(-1, dout.shape[-1])
+    dinp = matmul(drows, codes)
+    _scaled(dinp, dinp, None, scale)
+    if inp_scale is not None:
+        rows = _scaled(memory.empty(rows.shape), rows, inp_scale, _ONE)
+    dweight = matmul(drows, rows, transpose_a=True, add_to=add_to[0] if add_to else None)
+    return dinp.reshape(values.shape), dweight

@@ -1,0 +1,89 @@
+"""Twins of `tinylm.ops.token_shift`."""
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..ops import shapes
+from ..ops.token_shift import TokenShiftCache
+from . import memory
+from .jit import parallel, serial
+from .matmul import contiguous
+from .recurrence import sigmoid32
+from .rows import CHUNK_ROWS, add_in_order, chunks_of, parts_for
+
+_ONE = np.float32(1.0)
+
+
+@serial
+def _mix(out, inp, before, share):
+    for i in range(out.size):
+        out[i] = inp[i] * share[i] + before[i] * (_ONE - share[i])
+
+
+@parallel
+def _forward(out, inp, before, share, parts):
+    B, T, _ = out.shape
+    for part in prange(parts):
+        for n in range(B * T * part // parts, B * T * (part + 1) // parts):
+            b, t = n // T, n % T
+            _mix(out[b, t], inp[b, t], before[b] if t == 0 else inp[b, t - 1], share)
+
+
+@serial
+def _backward_row(dinp, dmix, dout, after, inp, before, share):
+    """`after`: dout of the next token, which has this one as the token before."""
+    for i in range(dinp.size):
+        dinp[i] = dout[i] * share[i] + after[i] * (_ONE - share[i])
+        dmix[i] += dout[i] * (inp[i] - before[i]) * share[i] * (_ONE - share[i])
+
+
+@parallel
+def _backward(dinp, dmix, partial, dout, inp, before, nothing, share, parts):
+    B, T, _ = dinp.shape
+    chunks = partial.shape[0]
+    for part in prange(parts):
+        for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+            partial[chunk] = 0.0
+            for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, B * T)):
+                b, t = n // T, n % T
+                _backward_row(dinp[b, t], partial[chunk], dout[b, t], dout[b, t + 1] if t + 1 < T else nothing,
+                              inp[b, t], before[b] if t == 0 else inp[b, t - 1], share)
+    add_in_order(dmix, partial)
+
+
+@serial
+def _shares(share, mix):
+    for i in range(mix.size):
+        share[i] = sigmoid32(mix[i])
+
+
+def _share(mix):
+    share = memory.empty(mix.shape)
+    _shares(share, contiguous(mix))
+    return share
+
+
+def token_shift_forward(inp, mix, before=None):
+    """See `tinylm.ops.token_shift_forward`; float32."""
+    shapes.channels(inp, mix, None)
+    inp = contiguous(inp)
+    if before is None:
+        before = np.zeros((inp.shape[0], inp.shape[2]), np.float32)
+    out = memory.empty(inp.shape)
+    _forward(out, inp, contiguous(before), _share(mix), parts_for(inp.size, numba.get_num_threads()))
+    return out, TokenShiftCache(inp, mix, before)
+
+
+def token_shift_backward(dout, cache, add_to=None):
+    """See `tinylm.ops.token_shift_backward`.  Adds to the array of add_to."""
+    inp, mix, before = cache
+    dout = contiguous(dout)
+    shapes.same(dout=dout, inp=inp)
+    B, T, C = inp.shape
+    dinp, dmix = memory.empty(inp.shape), add_to[0] if add_to else np.zeros(C, np.float32)
+    chunks = chunks_of(B * T)
+    _backward(dinp, dmix, memory.empty((chunks, C)), dout, inp, contiguous(before), np.zeros(C, np.float32),
+              _share(mix), min(chunks, parts_for(inp.size, numba.get_num_threads())))
+    return dinp, dmix

@@ -1,0 +1,199 @@
+"""The parts of Thunderbolt: ternary linear maps, token shift, and a recurrence in the place of attention.
+
+Each layer that looks back takes an optional `state`, a dictionary in which it finds what it has seen before and
+leaves what it has seen now.  So a text may be read in pieces of any size, down to one token.
+"""
+from __future__ import annotations
+
+import math
+
+from ..ops.packed import packed_shape
+from .base import FLOAT_BYTES, Cost, Layer
+from .basic import NORM_EPS, norm_cost
+from .parameters import Parameter
+
+
+class BitLinear(Layer):
+    """out = inp (scale codes)^T with codes in -1, 0, 1: (..., K) -> (..., M), no bias.
+
+    activation_bits   8: the input is rounded to 8 bits a token first; 0: it stays float
+    """
+
+    def __init__(self, name, k, m, activation_bits):
+        self.name, self.activation_bits = name, activation_bits
+        # Kaiming normal, fan out; the scale is divided out again by the codes.
+        self.weight = Parameter(f"{name}.weight", (m, k), True, ("normal", math.sqrt(2 / m)), "ternary")
+
+    def own_parameters(self):
+        return [self.weight]
+
+    def forward(self, inp, run):
+        ternary = run.once(self.weight.name, run.f.ternarize)
+        out, cache = run.f.bitlinear_forward(inp, ternary, self.activation_bits)
+        run.remember(self, cache)
+        return run.seen(self, inp, out)
+
+    def backward(self, dout, run):
+        dinp, _ = run.f.bitlinear_backward(dout, run.recall(self), add_to=(run.g[self.weight.name],))
+        return dinp
+
+    def multiplies(self, context):
+        return self.weight.size
+
+    def costs(self, context):
+        M, K = self.weight.shape
+        # A weight of 1 adds its input, -1 subtracts it, 0 does nothing and is counted all the same.
+        product = Cost(0, M * (K - 1), 0, math.prod(packed_shape(M, K)))
+        # Scaling: every output, and with 8 bits every input and twice the scale.
+        scales = Cost(M + (K + 2 if self.activation_bits else 0), 0, 1 if self.activation_bits else 0, FLOAT_BYTES)
+        return {"ternary products": product, "scales": scales}
+
+
+class TokenShift(Layer):
+    """Mixes each token with the one before, a learned share for each channel: (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, name, channels):
+        self.name = name
+        self.mix = Parameter(f"{name}.mix", (channels,), False, ("constant", 0.0))
+
+    def own_parameters(self):
+        return [self.mix]
+
+    def forward(self, inp, run, state=None):
+        before = None if state is None else state.get(self.name)
+        out, cache = run.f.token_shift_forward(inp, run.p[self.mix.name], before)
+        run.remember(self, cache)
+        if state is not None:
+            state[self.name] = inp[:, -1].copy()
+        return run.seen(self, inp, out)
+
+    def backward(self, dout, run):
+        dinp, _ = run.f.token_shift_backward(dout, run.recall(self), add_to=(run.g[self.mix.name],))
+        return dinp
+
+    def costs(self, context):
+        C = self.mix.size  # the share is a function of the weights alone: made once
+        return {"token shifts": Cost(2 * C, C, 0, 2 * FLOAT_BYTES * C)}
+
+
+class HeadNorm(Layer):
+    """LayerNorm of each head of each token: (..., C) -> (..., C)."""
+
+    def __init__(self, name, channels, heads):
+        self.name, self.heads = name, heads
+        self.weight = Parameter(f"{name}.weight", (channels,), False, ("constant", 1.0))
+        self.bias = Parameter(f"{name}.bias", (channels,), False, ("constant", 0.0))
+
+    def own_parameters(self):
+        return [self.weight, self.bias]
+
+    def _of(self, source):
+        return source[self.weight.name], source[self.bias.name]
+
+    def forward(self, inp, run):
+        out, cache = run.f.headnorm_forward(inp, self.heads, *self._of(run.p), NORM_EPS)
+        run.remember(self, cache)
+        return run.seen(self, inp, out)
+
+    def backward(self, dout, run):
+        dinp, _, _ = run.f.headnorm_backward(dout, run.recall(self), add_to=self._of(run.g))
+        return dinp
+
+    def costs(self, context):
+        return {"norms": norm_cost(self.weight.size, self.heads, True)}
+
+
+class Recurrence(Layer):
+    """Three projections, the gated scan, a norm for each head, a projection: (B, T, C) -> (B, T, C).
+
+    lower       the least share of the state that is kept: near 0 forgets fast, near 1 remembers
+    gate_bias   what the forget gate starts from, before its sigmoid
+    """
+
+    def __init__(self, name, channels, heads, *, lower, gate_bias, activation_bits):
+        self.name, self.lower = name, lower
+        self.forget = BitLinear(f"{name}.forget", channels, channels, activation_bits)
+        self.value = BitLinear(f"{name}.value", channels, channels, activation_bits)
+        self.output = BitLinear(f"{name}.output", channels, channels, activation_bits)
+        self.bias = Parameter(f"{name}.forget.bias", (channels,), False, ("constant", gate_bias))
+        self.norm = HeadNorm(f"{name}.norm", channels, heads)
+        self.proj = BitLinear(f"{name}.proj", channels, channels, activation_bits)
+
+    def children(self):
+        return [self.forget, self.value, self.output, self.norm, self.proj]
+
+    def own_parameters(self):
+        return [self.bias]
+
+    def forward(self, inp, run, state=None):
+        gates = [layer.forward(inp, run) for layer in (self.forget, self.value, self.output)]
+        before = None if state is None else state.get(self.name)
+        mixed, cache = run.f.recurrence_forward(*gates, run.p[self.bias.name], before, self.lower)
+        run.remember(self, cache)
+        if state is not None:
+            state[self.name] = cache.hidden[:, -1].copy()
+        return run.seen(self, inp, self.proj.forward(self.norm.forward(mixed, run), run))
+
+    def backward(self, dout, run):
+        dmixed = self.norm.backward(self.proj.backward(dout, run), run)
+        *dgates, _ = run.f.recurrence_backward(dmixed, run.recall(self), add_to=(run.g[self.bias.name],))
+        dinp = self.output.backward(dgates[2], run)
+        dinp = dinp + self.value.backward(dgates[1], run)
+        return dinp + self.forget.backward(dgates[0], run)
+
+    def costs(self, context):
+        C = self.bias.size
+        # lower + (1 - lower) s: 1 product; f h + (1 - f) v: 2; o h: 1.  A sigmoid is an exponential and a division.
+        return {"gates and scan": Cost(4 * C, 6 * C, 4 * C, 2 * FLOAT_BYTES * C)}
+
+
+class TernaryFeedForward(Layer):
+    """Ternary up, squared ReLU, ternary down: (..., C) -> (..., C)."""
+
+    def __init__(self, name, channels, hidden, activation_bits):
+        self.name = name
+        self.up = BitLinear(f"{name}.up", channels, hidden, activation_bits)
+        self.down = BitLinear(f"{name}.down", hidden, channels, activation_bits)
+
+    def children(self):
+        return [self.up, self.down]
+
+    def forward(self, inp, run):
+        hidden, cache = run.f.squared_relu_forward(self.up.forward(inp, run))
+        run.remember(self, cache)
+        return run.seen(self, inp, self.down.forward(hidden, run))
+
+    def backward(self, dout, run):
+        (dhidden,) = run.f.squared_relu_backward(self.down.backward(dout, run), run.recall(self))
+        return self.up.backward(dhidden, run)
+
+    def costs(self, context):
+        return {"activations": Cost(self.up.weight.shape[0])}
+
+
+class RecurrentBlock(Layer):
+    """x += mixer(shift1(norm1(x)));  x += ffn(shift2(norm2(x)))."""
+
+    def __init__(self, name, norm1, shift1, mixer, residual1, norm2, shift2, ffn, residual2):
+        self.name = name
+        self.norm1, self.shift1, self.mixer, self.residual1 = norm1, shift1, mixer, residual1
+        self.norm2, self.shift2, self.ffn, self.residual2 = norm2, shift2, ffn, residual2
+
+    def children(self):
+        return [self.norm1, self.shift1, self.mixer, self.residual1,
+                self.norm2, self.shift2, self.ffn, self.residual2]
+
+    def forward(self, inp, run, state=None):
+        mixed = self.mixer.forward(self.shift1.forward(self.norm1.forward(inp, run), run, state), run, state)
+        middle = self.residual1.forward(inp, mixed, run)
+        fed = self.ffn.forward(self.shift2.forward(self.norm2.forward(middle, run), run, state), run)
+        return run.seen(self, inp, self.residual2.forward(middle, fed, run))
+
+    def backward(self, dout, run):
+        dmiddle, dfed = self.residual2.backward(dout, run)
+        dmiddle = dmiddle + self.norm2.backward(self.shift2.backward(self.ffn.backward(dfed, run), run), run)
+        dinp, dmixed = self.residual1.backward(dmiddle, run)
+        return dinp + self.norm1.backward(self.shift1.backward(self.mixer.backward(dmixed, run), run), run)
+
+    def costs(self, context):
+        return {"residuals": Cost(0, 2 * self.norm1.weight.size)}

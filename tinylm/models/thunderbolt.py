@@ -1,0 +1,141 @@
+"""Thunderbolt: a recurrence in the place of attention, three values in the place of weights.
+
+Source: FlashLM v5 (github.com/changcheng967/FlashLM).  Its head norm took statistics over time and so read the
+future; here every token and head is normalised by itself, which is causal and can be streamed.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import UsageError
+from ..layers import (
+    Embedding,
+    Head,
+    Layer,
+    LayerNorm,
+    Recurrence,
+    RecurrentBlock,
+    Residual,
+    TernaryFeedForward,
+    TokenShift,
+)
+
+
+@dataclass(frozen=True)
+class ThunderboltConfig:
+    """The shape of a Thunderbolt.
+
+    vocab, context, channels, layers, heads    V, T (in training; streaming has no limit), C, L, H
+    hidden            width F of the feed-forward layer; 0 means 3 C
+    activation_bits   8: inputs of ternary layers are rounded to 8 bits a token; 0: they stay float
+    longest           the gate's lower bound in the last layer; the first has 0, those between in proportion
+    gate_bias         what the forget gates start from, before their sigmoid
+    dropout           rate on both branches before they are added
+    """
+
+    vocab: int
+    context: int
+    channels: int
+    layers: int
+    heads: int
+    hidden: int = 0
+    activation_bits: int = 8
+    longest: float = 0.9
+    gate_bias: float = 0.0
+    dropout: float = 0.0
+    init_std: float = 0.02
+
+    def __post_init__(self):
+        for name in ("vocab", "context", "channels", "layers", "heads"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.channels % self.heads:
+            raise UsageError(f"{self.channels} channels cannot be shared by {self.heads} heads: "
+                             "channels must be a multiple of heads")
+        if self.activation_bits not in (0, 8):
+            raise UsageError(f"activation_bits is {self.activation_bits}: it must be 8, or 0 for float")
+        if self.hidden < 0:
+            raise UsageError(f"hidden is {self.hidden}: it must be 0 (3 x channels) or more")
+        if not 0 <= self.longest < 1:
+            raise UsageError(f"longest is {self.longest}: it must be at least 0 and below 1")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"dropout is {self.dropout}: it must be at least 0 and below 1")
+
+
+@dataclass
+class ThunderboltState:
+    """What has been read: the last token and the recurrent state of every layer, by the layer's name.
+
+    Its size does not depend on how much has been read.
+    """
+
+    memory: dict[str, np.ndarray] = field(default_factory=dict)
+    length: int = 0
+    capacity: None = None  # no limit
+
+
+class Thunderbolt(Layer):
+    """tokens -> embedding -> blocks -> norm -> head (tied)."""
+
+    family = "thunderbolt"
+
+    def __init__(self, config: ThunderboltConfig):
+        self.name, self.config, c = "thunderbolt", config, config
+        bits = c.activation_bits
+        self.embedding = Embedding("embedding", c.vocab, 0, c.channels, c.init_std)
+        self.blocks = [RecurrentBlock(
+            f"blocks.{i}",
+            LayerNorm(f"blocks.{i}.norm1", c.channels),
+            TokenShift(f"blocks.{i}.shift1", c.channels),
+            Recurrence(f"blocks.{i}.mixer", c.channels, c.heads, lower=c.longest * i / max(1, c.layers - 1),
+                       gate_bias=c.gate_bias, activation_bits=bits),
+            Residual(f"blocks.{i}.residual1", c.dropout, site=2 * i),
+            LayerNorm(f"blocks.{i}.norm2", c.channels),
+            TokenShift(f"blocks.{i}.shift2", c.channels),
+            TernaryFeedForward(f"blocks.{i}.ffn", c.channels, c.hidden or 3 * c.channels, bits),
+            Residual(f"blocks.{i}.residual2", c.dropout, site=2 * i + 1),
+        ) for i in range(c.layers)]
+        self.norm = LayerNorm("norm", c.channels)
+        self.head = Head("head", c.channels, c.vocab, bias=False, tied_to=self.embedding.tokens)
+
+    def children(self):
+        return [self.embedding, *self.blocks, self.norm, self.head]
+
+    def _hidden(self, tokens, run, memory=None):
+        out = self.embedding.forward(tokens, run)                                   # (B, T) -> (B, T, C)
+        for block in self.blocks:
+            out = block.forward(out, run, memory)                                   # (B, T, C)
+        return self.norm.forward(out, run)                                          # (B, T, C)
+
+    def forward(self, tokens, targets, run):
+        """Losses in nats of each target given the tokens up to its own position.
+
+        Shapes    tokens, targets (B, T) int32 -> losses (B*T,)
+        """
+        return self.head.forward(self._hidden(tokens, run), targets, run)
+
+    def backward(self, dlosses, run):
+        """Add the gradient of sum(dlosses * losses) to run.g.   Shapes    dlosses (B*T,)"""
+        dout = self.norm.backward(self.head.backward(dlosses, run), run)
+        for block in reversed(self.blocks):
+            dout = block.backward(dout, run)
+        self.embedding.backward(dout, run)
+
+    def logits(self, tokens, run):
+        """Scores of the next token at every position.   Shapes    (B, T) -> (B, T, V)"""
+        return self.head.logits(self._hidden(tokens, run), run)
+
+    def start(self, batch: int, capacity: int | None = None, dtype=np.float32) -> ThunderboltState:
+        """The state before anything is read; batch, capacity and dtype follow from what will be."""
+        return ThunderboltState()
+
+    def extend(self, tokens, state: ThunderboltState, run):
+        """Read more tokens: the same scores as `logits` of the whole text, for the new positions.
+
+        Shapes    tokens (B, T) -> (B, T, V); state.length grows by T
+        """
+        out = self._hidden(tokens, run, state.memory)
+        state.length += tokens.shape[1]
+        return self.head.logits(out, run)

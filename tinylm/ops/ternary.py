@@ -1,0 +1,86 @@
+"""Weights of three values, activations of eight bits, and the linear map made of them."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import shapes
+from .matmul import matmul
+
+SMALLEST_SCALE = 1e-5   # of weights: their mean magnitude is never taken to be less
+LARGEST_CODE = 127      # of activations: symmetric, so that -128 never occurs
+
+
+class Ternary(NamedTuple):
+    """A weight matrix as scale * codes."""
+
+    codes: np.ndarray    # (M, K) int8 in -1, 0, 1
+    scale: float
+
+
+def ternarize(weight):
+    """codes = clip(round(W / s), -1, 1) with s = max(mean |W|, 1e-5); halves are rounded to even.
+
+    Shapes    weight (M, K) -> Ternary
+    Source    Ma et al. 2024, arXiv:2402.17764, section 2 (absmean)
+    """
+    scale = weight.dtype.type(max(float(np.mean(np.abs(weight), dtype=np.float64)), SMALLEST_SCALE))
+    return Ternary(np.clip(np.rint(weight / scale), -1, 1).astype(np.int8), scale)
+
+
+def quantize_activations(inp):
+    """(codes, scale): codes = round(inp / scale), scale = max |inp| / 127 of each token.
+
+    A token of zeros gets scale 0 and codes 0.
+
+    Shapes    inp (..., K) -> codes (..., K) of inp's dtype holding integers in -127 .. 127, scale (..., 1)
+    Source    Ma et al. 2024, arXiv:2402.17764, section 2 (absmax, per token)
+    """
+    top = np.abs(inp).max(-1, keepdims=True)                                        # (..., 1)
+    # Multiplying by the reciprocal, as kernels do: the codes must be the same to the bit.
+    inverse = np.divide(LARGEST_CODE, top, out=np.zeros_like(top), where=top > 0)
+    return np.rint(inp * inverse), top * (1 / inp.dtype.type(LARGEST_CODE))
+
+
+class BitLinearCache(NamedTuple):
+    inp: np.ndarray              # (..., K): activation codes, or the activations themselves
+    inp_scale: np.ndarray | None  # (..., 1)
+    ternary: Ternary
+
+
+def bitlinear_forward(inp, ternary, activation_bits=0):
+    """out = inp W_q^T, W_q = scale * codes; with activation_bits 8, inp is quantised per token first.
+
+    With 8 bits the product is one of integers below 2^24 in magnitude (for K up to 130,000), which float32
+    holds exactly: no order of summation can change a bit of it.
+
+    Shapes    inp (..., K), ternary (M, K) -> out (..., M)
+    Caches    what was multiplied
+    Raises    ShapeError
+    Source    Ma et al. 2024, arXiv:2402.17764, section 2
+    """
+    codes, scale = ternary
+    shapes.linear(inp, codes, None)
+    values, inp_scale = quantize_activations(inp) if activation_bits else (inp, None)
+    product = matmul(values.reshape(-1, inp.shape[-1]), codes.astype(inp.dtype), transpose_b=True)
+    product = product.reshape(*inp.shape[:-1], len(codes))                          # (..., M)
+    out = product * (scale if inp_scale is None else inp_scale * scale)
+    return out, BitLinearCache(values, inp_scale, ternary)
+
+
+def bitlinear_backward(dout, cache, add_to=None):
+    """Return (dinp, dweight): straight through both roundings, as if they were not there.
+
+    dinp = dout W_q and dweight = dout^T inp_q: the gradient of the product of what was multiplied, handed on
+    to what it was made from.
+
+    add_to    (dweight,) array the gradient is added to; a new one if omitted
+    Source    Bengio et al. 2013, arXiv:1308.3432, section 4 (the straight-through estimator)
+    """
+    values, inp_scale, (codes, scale) = cache
+    rows = (values if inp_scale is None else values * inp_scale).reshape(-1, values.shape[-1])  # (N, K)
+    drows = dout.reshape(-1, dout.shape[-1])                                        # (N, M)
+    dinp = matmul(drows, codes.astype(dout.dtype)) * scale                          # (N, K)
+    dweight = matmul(drows, rows, transpose_a=True, add_to=add_to[0] if add_to else None)
+    return dinp.reshape(values.shape), dweight

@@ -1,0 +1,53 @@
+"""Each channel looks a little at the token before."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import shapes
+
+
+class TokenShiftCache(NamedTuple):
+    inp: np.ndarray     # (B, T, C)
+    mix: np.ndarray     # (C,)
+    before: np.ndarray  # (B, C)
+
+
+def _share(mix):
+    return 1 / (1 + np.exp(-mix))
+
+
+def _shifted(inp, before):
+    return np.concatenate([before[:, None], inp[:, :-1]], axis=1)                   # x_{t-1}
+
+
+def token_shift_forward(inp, mix, before=None):
+    """out_t = x_t s + x_{t-1} (1 - s), s = sigmoid(mix) for each channel.
+
+    Shapes    inp (B, T, C), mix (C,), before (B, C): x_{-1}, None for zeros -> out (B, T, C)
+    Caches    references to the inputs
+    Raises    ShapeError
+    Source    Peng et al. 2023, arXiv:2305.13048, section 3.1 (with a learned share, as FlashLM has it)
+    """
+    shapes.channels(inp, mix, None)
+    if before is None:
+        before = np.zeros_like(inp[:, 0])
+    share = _share(mix)
+    return inp * share + _shifted(inp, before) * (1 - share), TokenShiftCache(inp, mix, before)
+
+
+def token_shift_backward(dout, cache, add_to=None):
+    """Return (dinp, dmix).
+
+    add_to    (dmix,) array the gradient is added to; a new one if omitted
+    """
+    inp, mix, before = cache
+    share = _share(mix)
+    dinp = dout * share
+    dinp[:, :-1] += dout[:, 1:] * (1 - share)       # x_t is the token before of t + 1
+    dmix = (dout * (inp - _shifted(inp, before))).sum((0, 1)) * share * (1 - share)
+    if add_to:
+        add_to[0][...] += dmix
+        dmix = add_to[0]
+    return dinp, dmix
