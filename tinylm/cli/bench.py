@@ -123,7 +123,8 @@ def _train(name: str, vocab: int, given: dict, seconds: float, backend: str, thr
     step, context = statistics.median(windows), trainer.context
     flops = sum(describe.flops(trainer.model, context).values()) * trainer.tokens_per_step
     return {"kind": "train", "preset": name, "parameters": trainer.params.count(), "vocab": trainer.model.config.vocab,
-            "batch_size": trainer.recipe.batch_size, "context": context, "dropout": trainer.model.config.dropout,
+            "batch_size": trainer.recipe.batch_size, "accumulate": trainer.recipe.accumulate,
+            "context": context, "dropout": trainer.model.config.dropout,
             "seconds_per_step": step, "tokens_per_second": trainer.tokens_per_step / step, "gflops": flops / step / 1e9,
             "peak_gflops": peak / 1e9, "fraction_of_peak": flops / step / peak, "peak_memory_bytes": _peak_memory()}
 
@@ -197,7 +198,8 @@ def _sentence(result: dict) -> str:
                 f"{result['fraction_of_peak']:>4.0%} of this machine's {result['peak_gflops']:.0f}")
     if result["kind"] == "train":
         return (f"train   {result['preset']}: {result['tokens_per_second']:,.0f} tokens/s "
-                f"({result['batch_size']} x {result['context']} tokens in {result['seconds_per_step'] * 1e3:.1f} ms, "
+                f"({result['batch_size'] * result['accumulate']} x {result['context']} tokens in "
+                f"{result['seconds_per_step'] * 1e3:.1f} ms, "
                 f"dropout {result['dropout']:g}, {result['parameters']:,} parameters); {result['gflops']:.0f} GFLOP/s, "
                 f"{result['fraction_of_peak']:.0%} of this machine's {result['peak_gflops']:.0f}")
     return (f"decode  {result['preset']}{', packed' if result['packed'] else ''}: "
