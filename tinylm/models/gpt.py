@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UsageError
-from ..layers import Attention, Block, Embedding, FeedForward, Head, Layer, LayerNorm, Residual
+from ..layers import Attention, Block, Embedding, FeedForward, Head, LayerNorm, Residual
+from .base import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class GPTState:
         return self.past[0][0].shape[1]
 
 
-class GPT(Layer):
+class GPT(LanguageModel):
     """tokens -> embedding -> blocks -> norm -> head."""
 
     family = "gpt"
@@ -94,33 +95,6 @@ class GPT(Layer):
         self.norm = LayerNorm("norm", c.channels, c.norm_bias)
         self.head = Head("head", c.channels, c.vocab, c.head_bias, c.init_std,
                          tied_to=self.embedding.tokens if c.tied_head else None)
-
-    def children(self):
-        return [self.embedding, *self.blocks, self.norm, self.head]
-
-    def _hidden(self, tokens, run):
-        out = self.embedding.forward(tokens, run)                                   # (B, T) -> (B, T, C)
-        for block in self.blocks:
-            out = block.forward(out, run)                                           # (B, T, C)
-        return self.norm.forward(out, run)                                          # (B, T, C)
-
-    def forward(self, tokens, targets, run):
-        """Losses in nats of each target given the tokens up to its own position.
-
-        Shapes    tokens, targets (B, T) int32 -> losses (B*T,)
-        """
-        return self.head.forward(self._hidden(tokens, run), targets, run)
-
-    def backward(self, dlosses, run):
-        """Add the gradient of sum(dlosses * losses) to run.g.   Shapes    dlosses (B*T,)"""
-        dout = self.norm.backward(self.head.backward(dlosses, run), run)
-        for block in reversed(self.blocks):
-            dout = block.backward(dout, run)
-        self.embedding.backward(dout, run)
-
-    def logits(self, tokens, run):
-        """Scores of the next token at every position.   Shapes    (B, T) -> (B, T, V)"""
-        return self.head.logits(self._hidden(tokens, run), run)
 
     def start(self, batch: int, capacity: int | None = None, dtype=np.float32) -> GPTState:
         """An empty state for reading `batch` texts of up to `capacity` (default: context) tokens."""

@@ -13,7 +13,6 @@ from ..errors import UsageError
 from ..layers import (
     Embedding,
     Head,
-    Layer,
     LayerNorm,
     Recurrence,
     RecurrentBlock,
@@ -21,6 +20,7 @@ from ..layers import (
     TernaryFeedForward,
     TokenShift,
 )
+from .base import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ThunderboltState:
     capacity: None = None  # no limit
 
 
-class Thunderbolt(Layer):
+class Thunderbolt(LanguageModel):
     """tokens -> embedding -> blocks -> norm -> head (tied)."""
 
     family = "thunderbolt"
@@ -99,33 +99,6 @@ class Thunderbolt(Layer):
         ) for i in range(c.layers)]
         self.norm = LayerNorm("norm", c.channels)
         self.head = Head("head", c.channels, c.vocab, bias=False, tied_to=self.embedding.tokens)
-
-    def children(self):
-        return [self.embedding, *self.blocks, self.norm, self.head]
-
-    def _hidden(self, tokens, run, memory=None):
-        out = self.embedding.forward(tokens, run)                                   # (B, T) -> (B, T, C)
-        for block in self.blocks:
-            out = block.forward(out, run, memory)                                   # (B, T, C)
-        return self.norm.forward(out, run)                                          # (B, T, C)
-
-    def forward(self, tokens, targets, run):
-        """Losses in nats of each target given the tokens up to its own position.
-
-        Shapes    tokens, targets (B, T) int32 -> losses (B*T,)
-        """
-        return self.head.forward(self._hidden(tokens, run), targets, run)
-
-    def backward(self, dlosses, run):
-        """Add the gradient of sum(dlosses * losses) to run.g.   Shapes    dlosses (B*T,)"""
-        dout = self.norm.backward(self.head.backward(dlosses, run), run)
-        for block in reversed(self.blocks):
-            dout = block.backward(dout, run)
-        self.embedding.backward(dout, run)
-
-    def logits(self, tokens, run):
-        """Scores of the next token at every position.   Shapes    (B, T) -> (B, T, V)"""
-        return self.head.logits(self._hidden(tokens, run), run)
 
     def start(self, batch: int, capacity: int | None = None, dtype=np.float32) -> ThunderboltState:
         """The state before anything is read; batch, capacity and dtype follow from what will be."""
