@@ -10,8 +10,8 @@ import tinylm.ops as ops
 from tinylm import models
 from tinylm.errors import DataMissing, TinylmError
 from tinylm.generate.evaluate import evaluate
-from tinylm.generate.sampling import softmax
 from tinylm.layers import Parameters, Pass
+from tinylm.ops.sampling import softmax
 from tinylm.text.batches import windows
 from tinylm.text.tokenizer import char_tokenizer
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 import tinylm.ops as ops
 from tinylm import models
 from tinylm.errors import UsageError
-from tinylm.generate.sampling import Options, Uniforms, choose, softmax
+from tinylm.generate.sampling import Options, Uniforms, choose
 from tinylm.generate.stream import Reader, Text, _judged, first_token, stream, write
 from tinylm.layers import Parameters, Pass
+from tinylm.ops.sampling import softmax
 from tinylm.text.tokenizer import Tokenizer, char_tokenizer
 
 CHARS = char_tokenizer("abcd \n", end_of_text=True)
@@ -135,7 +136,7 @@ def test_without_a_prompt_the_text_begins_after_the_end_of_another():
 @given(st.lists(st.floats(-5, 5).map(lambda x: round(x, 1)), min_size=1, max_size=300).map(np.array), st.data())
 def test_the_five_likeliest_by_sorting_everything(logits, data):
     prob, token = softmax(logits), data.draw(st.integers(0, len(logits) - 1))
-    probability, top = _judged(logits, token)
+    probability, top = _judged(logits, token, ops)
     assert probability == prob[token]
     assert [p for _, p in top] == sorted(prob.tolist(), reverse=True)[:5]
     assert all(prob[t] == p for t, p in top)

@@ -14,9 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import ops
 from ..errors import TinylmError, UsageError
 from ..ops.random import generator
+from ..ops.sampling import softmax
 
+_NOT_FINITE = "the model's scores are not finite: its parameters are damaged"
 BLOCK = 256  # uniform numbers made at once; changing it changes every sampled text
 
 
@@ -69,12 +72,20 @@ class Uniforms:
         return float(self._block[place])
 
 
-def choose(logits: np.ndarray, options: Options, uniform: float, seen: np.ndarray | None = None) -> int:
+def choose(logits: np.ndarray, options: Options, uniform: float, seen: np.ndarray | None = None, f=ops) -> int:
     """The next token: a draw from `distribution(logits, options, seen)`.
 
     uniform   a number in [0, 1) that decides, see `Uniforms`; not used at temperature 0
+    f         the operations: a draw without filters is one of them
     Shapes    logits (V,), seen (V,) bool
+    Raises    TinylmError for scores that are not finite
     """
+    plain = options == Options(temperature=options.temperature)
+    if plain and options.temperature > 0:
+        token = f.draw_token(logits, options.temperature, uniform)
+        if token < 0:
+            raise TinylmError(_NOT_FINITE)
+        return token
     prob = distribution(logits, options, seen)
     return int(prob.argmax()) if options.temperature == 0 else draw(prob, uniform)
 
@@ -90,7 +101,7 @@ def distribution(logits: np.ndarray, options: Options, seen: np.ndarray | None =
     """
     score = np.asarray(logits, np.float64)
     if not np.isfinite(score.max()):  # the maximum is nan where any score is
-        raise TinylmError("the model's scores are not finite: its parameters are damaged")
+        raise TinylmError(_NOT_FINITE)
     if seen is not None and options.repetition_penalty != 1:
         score = penalise(score, seen, options.repetition_penalty)
     if options.temperature == 0:
@@ -105,12 +116,6 @@ def distribution(logits: np.ndarray, options: Options, seen: np.ndarray | None =
     if options.min_p > 0:
         score = min_p(score, options.min_p)
     return softmax(score)
-
-
-def softmax(score: np.ndarray) -> np.ndarray:
-    """prob[v] = exp(score[v]) / sum exp(score).   Shapes    (V,) -> (V,) float64"""
-    power = np.exp(np.asarray(score, np.float64) - score.max())
-    return power / power.sum()
 
 
 def penalise(score: np.ndarray, seen: np.ndarray, penalty: float) -> np.ndarray:

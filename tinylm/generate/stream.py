@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..layers import Pass
-from .sampling import Options, Uniforms, choose, softmax
+from .sampling import Options, Uniforms, choose
 
 TOP = 5  # alternatives given with every token
 
@@ -80,9 +80,9 @@ def write(model, params, f, tokenizer, prompt_ids, options: Options, *, seed: in
         for row, text in enumerate(texts):
             if text.finish is not None:
                 continue  # its row is still read along with the others, and nobody looks at it
-            token = choose(logits[row], options, uniforms[row][count], seen[row])
+            token = choose(logits[row], options, uniforms[row][count], seen[row], f)
             chosen[row], seen[row, token] = token, True
-            for step in text.add(token, *_judged(logits[row], token), last=count + 1 == max_tokens):
+            for step in text.add(token, *_judged(logits[row], token, f), last=count + 1 == max_tokens):
                 yield row, step
         count += 1
         if all(text.finish is not None for text in texts):
@@ -90,12 +90,10 @@ def write(model, params, f, tokenizer, prompt_ids, options: Options, *, seed: in
         logits = reader.read(chosen)
 
 
-def _judged(logits, token):
+def _judged(logits, token, f):
     """The model's own probability of a token, and its TOP likeliest tokens."""
-    prob = softmax(logits)
-    top = np.argpartition(-prob, min(TOP, len(prob)) - 1)[:TOP]
-    top = top[np.lexsort((top, -prob[top]))]
-    return float(prob[token]), tuple(zip(top.tolist(), prob[top].tolist()))
+    prob, tokens, probs = f.likeliest(logits, token, TOP)
+    return prob, tuple(zip(tokens.tolist(), probs.tolist()))
 
 
 def first_token(tokenizer) -> int:
