@@ -17,7 +17,9 @@ from tinylm.audit import parity
 from tinylm.ops.random import dropout_key, dropout_mask
 from tinylm.ops.shapes import ShapeError
 
-IN_TEST_PACKED = {"pack_ternary", "unpack_ternary", "packed_product", "packed_bitlinear", "decode_step"}
+IN_TEST_PACKED = {"pack_ternary", "unpack_ternary", "packed_product", "packed_bitlinear", "decode_step", "pack_decode"}
+IN_OTHER_FILES = {"quantize_rows", "pack_int8", "int8_linear",  # test_int8
+                  "draw_token", "likeliest"}                                      # test_generate_sampling
 SIZE = st.integers(1, 5)
 SEED = st.integers(0, 2 ** 32 - 1)
 FEW = settings(max_examples=15)
@@ -484,9 +486,9 @@ def test_the_norm_of_what_is_not_finite_is_not_finite(bad):
 
 
 def test_every_definition_has_a_test_and_a_place_in_the_parity_check():
-    assert set(ops.__all__) == TESTED_HERE | BY_DIFFERENCES | IN_TEST_PACKED
+    assert set(ops.__all__) == TESTED_HERE | BY_DIFFERENCES | IN_TEST_PACKED | IN_OTHER_FILES
     # A whole model in one call, decode_step is compared as one: with logits, to the bit, in test_packed.py.
-    assert set(ops.__all__) == parity.covered() | {"decode_step"}
+    assert set(ops.__all__) == parity.covered() | {"decode_step", "pack_decode"}
 
 
 @pytest.mark.parametrize("call", [

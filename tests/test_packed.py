@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 
 from tinylm import kernels, ops
 from tinylm.audit import threads
+from tinylm.kernels import decode, simd
 from tinylm.kernels import packed as kernel
-from tinylm.kernels import simd
 from tinylm.ops.packed import CodeError, packed_shape
 from tinylm.ops.shapes import ShapeError
 from tinylm.ops.ternary import Ternary
@@ -175,7 +176,7 @@ def test_targets_without_the_instruction_use_the_portable_twin(environment, tmp_
 
 # -- one token through a whole model ----------------------------------------------------------------
 
-def decode_weights(seed, f, **changes):
+def decode_weights(seed, f, head_bits=32, **changes):
     from tinylm import models
     from tinylm.generate import packed
     from tinylm.layers import Parameters, Pass
@@ -185,21 +186,45 @@ def decode_weights(seed, f, **changes):
     params = Parameters(model.parameters())
     params.initialise(seed)
     params.flat += 0.1 * np.random.default_rng(seed).standard_normal(params.flat.size).astype(np.float32)
-    inference, floats = packed.pack(model, params)
-    return model, params, (inference, floats), inference._decode_weights(Pass(f, floats))
+    inference, floats = packed.pack(model, params, head_bits)
+    return model, params, (inference, floats), inference.decode_weights(Pass(f, floats))
 
 
+@pytest.mark.parametrize("head_bits", [32, 8])
 @pytest.mark.parametrize("changes", [{}, {"channels": 64, "heads": 2, "hidden": 192, "vocab": 300},
                                      {"layers": 1, "heads": 1, "channels": 7, "hidden": 5, "vocab": 2}])
-def test_a_decoded_token_has_the_bits_of_the_forward_pass(changes):
-    from tinylm.layers import Pass
+def test_a_decoded_token_has_the_bits_of_the_forward_pass(changes, head_bits, monkeypatch):
+    """For one thread and for several that meet: here they must, however small the model and busy the machine."""
+    from tinylm.generate.packed import reference
 
-    model, params, _, weights = decode_weights(1, kernels, **changes)
+    model, params, _, weights = decode_weights(1, kernels, head_bits, **changes)
     tokens = np.random.default_rng(3).integers(0, model.config.vocab, (1, 30)).astype(np.int32)
-    want = model.logits(tokens, Pass(kernels, params))[0]
-    state = np.zeros((model.config.layers, 3, model.config.channels), np.float32)
-    for token, scores in zip(tokens[0], want):
-        np.testing.assert_array_equal(kernels.decode_step(token, weights, state), scores)
+    want = model.logits(tokens, reference(model, params, head_bits))[0]
+    monkeypatch.setattr(decode, "SHARED_BYTES", 0)
+    for parts in {1, numba.get_num_threads()}:
+        monkeypatch.setattr(decode.Pace, "parts", lambda self, threads, parts=parts: parts)
+        state = np.zeros((model.config.layers, 3, model.config.channels), np.float32)
+        for token, scores in zip(tokens[0], want):
+            np.testing.assert_array_equal(kernels.decode_step(token, weights, state), scores)
+
+
+@pytest.mark.parametrize(("together", "better"), [(1.0, 4), (3.0, 1)])
+def test_more_threads_are_kept_where_they_are_faster(together, better):
+    pace, chosen = decode.Pace(), []
+    for _ in range(decode.TRIAL_EVERY):
+        chosen.append(pace.parts(4))
+        pace.took(chosen[-1], together if chosen[-1] == 4 else 2.0)
+    assert set(chosen[:decode.TRIAL]) == {1, 4}
+    assert set(chosen[decode.TRIAL:]) == {better}
+
+
+def test_a_trial_that_goes_badly_is_broken_off():
+    pace, chosen = decode.Pace(), []
+    for _ in range(decode.TRIAL_EVERY + 2):
+        chosen.append(pace.parts(2))
+        pace.took(chosen[-1], 100.0 if chosen[-1] == 2 else 1.0)
+    assert chosen[:decode.TRIAL].count(2) == 2  # the first, whose time may be that of compiling, and one more
+    assert chosen[decode.TRIAL:] == [1] * (decode.TRIAL_EVERY - decode.TRIAL) + [1, 2]
 
 
 def test_the_decoding_kernel_computes_its_definition():

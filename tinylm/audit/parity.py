@@ -564,6 +564,44 @@ def _bound_packed(c, want):
     return dict.fromkeys(want, 0.0)
 
 
+def _draw_int8(rng, N, M, K, tokens):
+    weight = _normal(rng, M, K)
+    weight[0] = 0
+    return {"weight": weight, "inp": _draw_activations(rng, 1, N, K, tokens)[0]}
+
+
+def _run_int8(f, c):
+    weight = f.quantize_rows(_single(c["weight"]))
+    _expect(weight.codes.dtype == np.int8, f"codes are {weight.codes.dtype}, not int8")
+    return {"codes": _codes("int8 codes", weight.codes), "scale": weight.scale,
+            "out": f.int8_linear(_single(c["inp"]), f.pack_int8(weight))}
+
+
+# ------------------------------------------------------------------------------------ sampling
+def _draw_sampling(rng, V, flat, temperature):
+    logits = (0.5 if flat else 3) * _normal(rng, V)
+    return {"logits": logits, "uniform": float(rng.uniform()), "temperature": temperature,
+            "token": int(rng.integers(V))}
+
+
+def _run_sampling(f, c):
+    """A draw is judged by how far `uniform` lies outside of the drawn token's share of [0, 1): rounding may be off
+    by a hair."""
+    drawn = f.draw_token(c["logits"], c["temperature"], c["uniform"])
+    reached = np.cumsum(ops.sampling.softmax(c["logits"].astype(np.float64) / c["temperature"]))
+    low, high = reached[drawn - 1] if drawn else 0.0, reached[drawn]
+    prob, tokens, probs = f.likeliest(c["logits"], c["token"], 5)
+    return {"draw": max(0.0, low - c["uniform"], c["uniform"] - high),
+            "prob": prob, "top": tokens.astype(c["logits"].dtype), "probs": probs.astype(c["logits"].dtype)}
+
+
+def _bound_sampling(c, want):
+    score = np.asarray(c["logits"], np.float64)
+    off = _softmax_error(UNIT * np.abs(score - score.max()), score, ops.sampling.softmax(score))
+    return {"draw": gamma(c["logits"].size + 200), "prob": off[c["token"]] * want["prob"], "top": 0.0,
+            "probs": off[want["top"].astype(int)] * want["probs"]}
+
+
 # ------------------------------------------------------------------------------------ recurrence
 def _draw_recurrence(rng, B, T, C, state, lower, gates):
     """gates: added to what the forget gates get; far from 0 they are shut or open to the last bit."""
@@ -893,6 +931,13 @@ OPERATIONS: dict[str, Operation] = {
     "packed": Operation(("pack_ternary", "unpack_ternary", "packed_product", "packed_bitlinear"),
                         {"N": (0, 1, 2, 5), "M": EDGES, "K": EDGES, "tokens": TOKENS[:2]},
                         _draw_packed, _run_packed, _bound_packed),
+    "int8": Operation(("quantize_rows", "pack_int8", "int8_linear"),
+                      {"N": (0, 1, 2, 5), "M": EDGES, "K": EDGES, "tokens": TOKENS[:2]},
+                      _draw_int8, _run_int8, lambda c, want: dict.fromkeys(want, 0.0)),
+    "sampling": Operation(("draw_token", "likeliest"),
+                          {"V": (1, 2, 28, 63, 64, 65, 300, 8192), "flat": (False, True),
+                           "temperature": (0.1, 0.8, 1.0, 2.0)},
+                          _draw_sampling, _run_sampling, _bound_sampling),
     "recurrence": Operation(("recurrence_forward", "recurrence_backward"),
                             {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "state": (False, True),
                              "lower": (0.0, 0.45, 0.9), "gates": (0.0, -40.0, 40.0)},

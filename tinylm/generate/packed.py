@@ -1,7 +1,8 @@
 """Exported models: a folder that says all there is to say about a model, and the model read back from it.
 
     model.safetensors    NAME.packed and NAME.scale of each ternary tensor (`ops.packed` has the layout),
-                         float tensors under their own names
+                         NAME.codes and NAME.scale of a head with 8 bits (`ops.int8`), which is the embedding too
+                         where they are one; float tensors under their own names
     config.json          format, family and options, layout, the run it comes from, its loss
     tokenizer.json
     README.md            the model card
@@ -30,6 +31,7 @@ from ..layers import Layer, Parameters, Pass
 from ..layers.basic import NORM_EPS
 from ..models.thunderbolt import Thunderbolt, ThunderboltState
 from ..ops.decode import BEFORE1, BEFORE2, HIDDEN, DecodeWeights
+from ..ops.int8 import Int8Weight, dequantize_rows
 from ..ops.packed import LAYOUT, CodeError, check_packed, packed_shape, unpack_ternary
 from ..ops.shapes import ShapeError
 from ..ops.ternary import Ternary
@@ -37,6 +39,8 @@ from ..ops.ternary import Ternary
 FORMAT = 1
 MODEL, CONFIG, TOKENIZER, CARD = "model.safetensors", "config.json", "tokenizer.json", "README.md"
 _UNFINISHED = ".writing-"
+HEAD_BITS = 32, 8  # float32, or int8 with a scale for each row
+_ROWS = 512        # tokens whose scores exist at a time when a loss is measured with a head of 8 bits
 
 
 class PackedWeight(NamedTuple):
@@ -48,10 +52,10 @@ class PackedWeight(NamedTuple):
 
 
 class _Operations:
-    """The operations f, with ternary layers that take packed weights too."""
+    """The operations f, with ternary layers that take packed weights, and a head with 8 bits if there is one."""
 
-    def __init__(self, f):
-        self._f = f
+    def __init__(self, f, head=None):
+        self._f, self._head = f, head
 
     def __getattr__(self, name):
         return getattr(self._f, name)
@@ -60,6 +64,19 @@ class _Operations:
         if isinstance(weight, PackedWeight):
             return self._f.packed_bitlinear(inp, *weight), None
         return self._f.bitlinear_forward(inp, weight, activation_bits)
+
+    def linear_forward(self, inp, weight, bias=None):
+        if self._head is None or weight is not self._head:
+            return self._f.linear_forward(inp, weight, bias)
+        out = self._f.int8_linear(inp, weight)
+        return (out if bias is None else out + bias), None
+
+    def linear_cross_entropy_forward(self, inp, weight, bias, targets):
+        if self._head is None:
+            return self._f.linear_cross_entropy_forward(inp, weight, bias, targets)
+        losses = [self._f.cross_entropy_forward(self.linear_forward(inp[at:at + _ROWS], self._head, bias)[0],
+                                                targets[at:at + _ROWS])[0] for at in range(0, len(inp), _ROWS)]
+        return np.concatenate(losses), None
 
 
 @dataclasses.dataclass
@@ -94,10 +111,12 @@ class PackedModel:
     It has what `tinylm.models` asks of a model but `backward`; its parameters are the float ones.
 
     stream   all packed weights in the order in which a token meets them: what those in `weights` are views of
+    head     the head's weight with 8 bits, or None where it is among the float parameters
     """
 
-    def __init__(self, model: Thunderbolt, weights: Mapping[str, PackedWeight | Ternary], stream: np.ndarray):
-        self.model, self.weights, self.stream = model, dict(weights), stream
+    def __init__(self, model: Thunderbolt, weights: Mapping[str, PackedWeight | Ternary], stream: np.ndarray,
+                 head: Int8Weight | None = None):
+        self.model, self.weights, self.stream, self.head = model, dict(weights), stream, head
         self.name, self.family, self.config = model.name, model.family, model.config
 
     def parameters(self):
@@ -105,7 +124,14 @@ class PackedModel:
 
     def _inside(self, run: Pass) -> Pass:
         run.made.update(self.weights)  # where layers look for codes before they make them
-        return dataclasses.replace(run, f=_Operations(run.f))
+        return dataclasses.replace(run, f=_Operations(run.f, self._head(run) if self.head else None))
+
+    def _head(self, run: Pass):
+        """The head as products take it, with 8 bits or 32."""
+        name = self.model.head.weight.name
+        if self.head is None:
+            return run.once(name, run.f.pack)
+        return run.once(name, lambda _: run.f.pack_int8(self.head))
 
     def forward(self, tokens, targets, run):
         return self.model.forward(tokens, targets, self._inside(run))
@@ -120,14 +146,15 @@ class PackedModel:
         """As `Thunderbolt.extend`; one token of one text goes through `decode_step`, with the same bits."""
         if tokens.shape == (1, 1) and run.f is kernels and self.config.activation_bits:
             if "decode" not in run.made:
-                run.made["decode"] = self._decode_weights(run)
+                run.made["decode"] = self.decode_weights(run)
             state.to_rows(self.model)
             state.length += 1
             return kernels.decode_step(tokens[0, 0], run.made["decode"], state.rows)[None, None]
         state.to_memory(self.model)
         return self.model.extend(tokens, state, self._inside(run))
 
-    def _decode_weights(self, run: Pass) -> DecodeWeights:
+    def decode_weights(self, run: Pass):
+        """What `decode_step` takes."""
         p, model, blocks = run.p, self.model, self.model.blocks
 
         def of(*layers):
@@ -136,7 +163,7 @@ class PackedModel:
 
         matrices = [[b.mixer.forget, b.mixer.value, b.mixer.output, b.mixer.proj, b.ffn.up, b.ffn.down] for b in blocks]
         weights = [[self.weights[layer.weight.name] for layer in block] for block in matrices]
-        return DecodeWeights(
+        return run.f.pack_decode(DecodeWeights(
             embedding=p[model.embedding.tokens.name],
             norms=np.stack([np.stack(of(b.norm1, b.norm2)) for b in blocks]),
             mixes=np.stack([np.stack([p[b.shift1.mix.name], p[b.shift2.mix.name]]) for b in blocks]),
@@ -144,8 +171,8 @@ class PackedModel:
             head_norm=np.stack(of(*(b.mixer.norm for b in blocks))),
             lower=np.array([b.mixer.lower for b in blocks], np.float32), packed=self.stream,
             scales=np.array([[w.scale for w in block] for block in weights], np.float32),
-            last_norm=of(model.norm)[0], head=run.once(model.head.weight.name, run.f.pack),
-            heads=self.config.heads, hidden=matrices[0][4].weight.shape[0], eps=NORM_EPS)
+            last_norm=of(model.norm)[0], head=self._head(run),
+            heads=self.config.heads, hidden=matrices[0][4].weight.shape[0], eps=NORM_EPS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,32 +189,55 @@ class Exported:
     about: dict
 
 
-def pack(model: Layer, params: Parameters) -> tuple[PackedModel | Layer, Parameters]:
+def pack(model: Layer, params: Parameters, head_bits: int = 32) -> tuple[PackedModel | Layer, Parameters]:
     """(model, parameters) for inference, as they would come back from an export; a float model as it is."""
-    if not any(p.kind == "ternary" for p in model.parameters()):
+    if not _ternary(model):
         return model, params
-    return _for_inference(model, tensors_of(model, params), Path("memory"))
+    return _for_inference(model, tensors_of(model, params, head_bits), Path("memory"), head_bits)
+
+
+def reference(model: Layer, params: Parameters, head_bits: int) -> Pass:
+    """What an export must agree with: the training forward, with the head rounded where the export's is."""
+    if head_bits == 32:
+        return Pass(f=kernels, p=params)
+    name, rounded = model.head.weight.name, params.like()
+    rounded.flat[:] = params.flat
+    codes = kernels.quantize_rows(params[name])
+    rounded[name][...] = dequantize_rows(codes)
+    head = kernels.pack_int8(codes)
+    return Pass(f=_Operations(kernels, head), p=rounded, made={name: head})
+
+
+def _ternary(model: Layer) -> bool:
+    return any(p.kind == "ternary" for p in model.parameters())
 
 
 # -- writing ----------------------------------------------------------------------------------------
 
-def tensors_of(model: Layer, params: Parameters) -> dict[str, np.ndarray]:
-    """What model.safetensors holds.  The codes are those that training with the kernels multiplies."""
+def tensors_of(model: Layer, params: Parameters, head_bits: int = 32) -> dict[str, np.ndarray]:
+    """What model.safetensors holds.  The codes are those that training with the kernels multiplies.
+
+    Raises    UsageError for a head with 8 bits where nothing is ternary
+    """
+    if head_bits == 8 and not _ternary(model):
+        raise UsageError(f"--head-bits 8: only ternary models have such a head, and {model.name} is float")
     found = {}
     for p in model.parameters():
         if p.kind == "ternary":
             codes, scale = kernels.ternarize(params[p.name])
             found[p.name + ".packed"] = kernels.pack_ternary(codes)
             found[p.name + ".scale"] = np.array([scale], np.float32)
+        elif head_bits == 8 and p.name == model.head.weight.name:
+            found[p.name + ".codes"], found[p.name + ".scale"] = kernels.quantize_rows(params[p.name])
         else:
             found[p.name] = np.ascontiguousarray(params[p.name])
     return found
 
 
-def about_of(model: Layer, about: Mapping) -> dict:
+def about_of(model: Layer, about: Mapping, head_bits: int = 32) -> dict:
     """The content of config.json."""
     return {"format": FORMAT, "family": model.family, "config": dataclasses.asdict(model.config), "layout": LAYOUT,
-            **about}
+            "head_bits": head_bits, **about}
 
 
 class Writing:
@@ -232,10 +282,11 @@ class Writing:
             shutil.rmtree(self.path, ignore_errors=True)  # it is gone already if all went well
 
 
-def write_model(writing: Writing, model: Layer, params: Parameters, tokenizer: str, about: Mapping) -> None:
+def write_model(writing: Writing, model: Layer, params: Parameters, tokenizer: str, about: Mapping,
+                head_bits: int = 32) -> None:
     """All but the model card."""
-    writing.write(MODEL, save(tensors_of(model, params)))
-    writing.write(CONFIG, json.dumps(about_of(model, about), indent=1, allow_nan=False).encode())
+    writing.write(MODEL, save(tensors_of(model, params, head_bits)))
+    writing.write(CONFIG, json.dumps(about_of(model, about, head_bits), indent=1, allow_nan=False).encode())
     writing.write(TOKENIZER, tokenizer.encode())
 
 
@@ -273,17 +324,17 @@ def read(folder: Path) -> Exported:
         raise DataMissing(f"{folder / TOKENIZER}: not UTF-8, so damaged") from None
     except (SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise DataMissing(f"{folder / MODEL}: not a whole safetensors file ({error})") from None
-    model, params = _for_inference(model, tensors, folder / MODEL)
+    model, params = _for_inference(model, tensors, folder / MODEL, about["head_bits"])
     return Exported(folder, model, params, tokenizer, about)
 
 
-def _for_inference(model: Layer, tensors: dict[str, np.ndarray], path: Path):
-    params, weights, stream = _fill(model, tensors, path)
+def _for_inference(model: Layer, tensors: dict[str, np.ndarray], path: Path, head_bits: int):
+    params, weights, stream, head = _fill(model, tensors, path, head_bits)
     if not weights:
         return model, params
     if not model.config.activation_bits:  # a float product wants the codes themselves
         weights = {name: Ternary(unpack_ternary(w.packed, _shape(model, name)), w.scale) for name, w in weights.items()}
-    return PackedModel(model, weights, stream), params
+    return PackedModel(model, weights, stream, head), params
 
 
 def _read_about(path: Path) -> dict:
@@ -301,9 +352,11 @@ def _read_about(path: Path) -> dict:
     if found < FORMAT:
         raise DataMissing(f"{path}: there is no format {found}")
     for name, kind in (("family", str), ("config", dict), ("layout", str), ("run", str), ("step", int),
-                       ("run_config", str)):
+                       ("run_config", str), ("head_bits", int)):
         if not isinstance(about.get(name), kind):
             raise DataMissing(f"{path}: {name} is missing or damaged")
+    if about["head_bits"] not in HEAD_BITS:
+        raise DataMissing(f"{path}: a head of {about['head_bits']} bits is unknown; there are those of 8 and of 32")
     if about["layout"] != LAYOUT:
         raise DataMissing(f"{path}: the layout {about['layout']!r} is unknown; this tinylm reads {LAYOUT}")
     return about
@@ -313,13 +366,18 @@ def _shape(model: Layer, name: str) -> tuple[int, int]:
     return next(p.shape for p in model.parameters() if p.name == name)
 
 
-def _fill(model: Layer, tensors: dict[str, np.ndarray], path: Path):
-    """(float parameters, {name: PackedWeight}, what these are views of) after every tensor has been checked."""
+def _fill(model: Layer, tensors: dict[str, np.ndarray], path: Path, head_bits: int):
+    """(float parameters, {name: PackedWeight}, what these are views of, the head if it has 8 bits) after every
+    tensor has been checked."""
     declared, wanted = model.parameters(), {}
+    head = model.head.weight.name if head_bits == 8 else None
     for p in declared:
         if p.kind == "ternary":
             wanted[p.name + ".packed"] = np.uint8, packed_shape(*p.shape)
             wanted[p.name + ".scale"] = np.float32, (1,)
+        elif p.name == head:
+            wanted[p.name + ".codes"] = np.int8, p.shape
+            wanted[p.name + ".scale"] = np.float32, p.shape[:1]
         else:
             wanted[p.name] = np.float32, p.shape
     for name, (dtype, shape) in wanted.items():
@@ -335,8 +393,15 @@ def _fill(model: Layer, tensors: dict[str, np.ndarray], path: Path):
     if extra:
         raise DataMissing(f"{path}: tensor {extra[0]} belongs to no part of the model")
     params = Parameters([p for p in declared if p.kind == "float"])
+    int8_head = None
     for name, view in params.items():
-        view[...] = tensors[name]
+        if name == head:
+            int8_head = Int8Weight(tensors[name + ".codes"], tensors[name + ".scale"])
+            if (int8_head.codes == -128).any():
+                raise DataMissing(f"{path}: tensor {name}.codes holds -128, which stands for no weight")
+            view[...] = dequantize_rows(int8_head)
+        else:
+            view[...] = tensors[name]
     ternary = [p for p in declared if p.kind == "ternary"]
     stream = memory.empty(sum(tensors[p.name + ".packed"].size for p in ternary), np.uint8)
     weights, at = {}, 0
@@ -349,4 +414,4 @@ def _fill(model: Layer, tensors: dict[str, np.ndarray], path: Path):
         view = stream[at:at + packed.size].reshape(packed.shape)
         view[...], at = packed, at + packed.size
         weights[p.name] = PackedWeight(view, tensors[p.name + ".scale"][0], p.shape[0])
-    return params, weights, stream
+    return params, weights, stream, int8_head

@@ -18,8 +18,9 @@ from .cross_entropy import (
     linear_cross_entropy_backward,
     linear_cross_entropy_forward,
 )
-from .decode import decode_step
+from .decode import decode_step, pack_decode
 from .embedding import embedding_backward, embedding_forward
+from .int8 import int8_linear, pack_int8, quantize_rows
 from .layernorm import headnorm_backward, headnorm_forward, layernorm_backward, layernorm_forward
 from .linear import linear_backward, linear_forward
 from .matmul import matmul, pack
@@ -27,6 +28,7 @@ from .optimizer import adamw_step, clip_scale, global_norm
 from .packed import pack_ternary, packed_bitlinear, packed_product, unpack_ternary
 from .recurrence import recurrence_backward, recurrence_forward
 from .residual import dropout_backward, dropout_forward, residual_backward, residual_forward
+from .sampling import draw_token, likeliest
 from .ternary import bitlinear_backward, bitlinear_forward, quantize_activations, ternarize
 from .token_shift import token_shift_backward, token_shift_forward
 

@@ -5,19 +5,105 @@ computing.  The rows are done by the same compiled functions as in training, so 
 """
 from __future__ import annotations
 
-import numpy as np
+import math
+import time
+from functools import cache
+from typing import NamedTuple
 
-from ..ops.decode import BEFORE1, BEFORE2, HIDDEN, MATRICES, check_decode
+import numba
+import numpy as np
+from numba import get_thread_id, prange
+
+from ..ops.decode import BEFORE1, BEFORE2, HIDDEN, DecodeWeights, check_decode
 from . import memory
 from .activations import _squared_relu_forward_range
-from .jit import serial
+from .int8 import BLOCK_ROWS, PackedInt8, int8_rows
+from .jit import parallel, serial
 from .layernorm import _forward_row
-from .matmul import Packed, contiguous, panel_width, put
+from .matmul import contiguous, panel_width, put
 from .packed import product_rows, quantize_row, scale_sums, words_of
 from .recurrence import CHANNELS, _forward_step
 from .residual import _sum
-from .simd import HALF, WIDE, half, lanes, load, multiply_add, narrow, spread, wide
+from .simd import (
+    HALF,
+    WIDE,
+    arrive,
+    arrived,
+    give_way,
+    half,
+    lanes,
+    load,
+    multiply_add,
+    narrow,
+    pause,
+    prefetch,
+    spread,
+    wide,
+)
 from .token_shift import _mix, _shares
+
+SHARED_BYTES = 1 << 20  # below this many bytes of weights, meeting costs more than a second thread saves
+TRIAL_EVERY = 1024       # tokens between trials of `Pace`
+TRIAL = 12               # tokens in a trial
+LINE = 16               # float32 numbers in a cache line
+SPINS = 2_000           # looks at the counter before a waiting thread lets another one run
+_NO_FLOATS, _NO_WORDS = np.zeros(0, np.float32), np.zeros(0, np.int32)
+# Rows of a block's parameters, in the order in which they are read.
+NORM1, GATE_BIAS, HEAD_NORM, NORM2, ROWS = 0, 3, 4, 6, 9
+
+
+class Pace:
+    """Whether several threads are faster than one, tried again and again: on a busy machine they wait for each other.
+
+    In a trial tokens have one thread and all in turn; the result has the same bits.
+    """
+
+    def __init__(self):
+        self.steps, self.alone, self.together, self.hopeless = 0, math.inf, math.inf, False
+
+    def parts(self, threads: int) -> int:
+        """How many threads the next token should have."""
+        place = self.steps % TRIAL_EVERY
+        if place == 0:
+            self.alone, self.together, self.hopeless = math.inf, math.inf, False
+        if place < TRIAL:
+            return threads if place % 2 and not self.hopeless else 1
+        return threads if self.together < self.alone else 1
+
+    def took(self, parts: int, seconds: float) -> None:
+        if self.steps % TRIAL_EVERY < TRIAL and self.steps >= 2:  # the first two may have been compiled
+            if parts == 1:
+                self.alone = min(self.alone, seconds)
+            else:
+                self.together = min(self.together, seconds)
+                self.hopeless = seconds > 3 * self.alone
+        self.steps += 1
+
+
+class PackedDecode(NamedTuple):
+    """DecodeWeights in the order in which a token meets them."""
+
+    weights: DecodeWeights
+    params: np.ndarray       # (L, ROWS, C): what a block has besides matrices; shares in the place of mixes
+    words: np.ndarray        # `packed` as int32
+    panels: np.ndarray       # of a float32 head, else empty
+    int8_words: np.ndarray   # of an int8 head, else empty
+    head_scale: np.ndarray
+    pace: Pace
+
+
+def pack_decode(weights):
+    """See `tinylm.ops.pack_decode`."""
+    w = weights
+    params = memory.empty((*w.gate_bias.shape[:1], ROWS, w.gate_bias.shape[1]))
+    for of_block, norms, mixes, bias, head_norm in zip(params, w.norms, w.mixes, w.gate_bias, w.head_norm):
+        for row, norm, mix in ((NORM1, norms[0], mixes[0]), (NORM2, norms[1], mixes[1])):
+            of_block[row:row + 2] = norm
+            _shares(of_block[row + 2], contiguous(mix))
+        of_block[GATE_BIAS], of_block[HEAD_NORM:HEAD_NORM + 2] = bias, head_norm
+    int8 = isinstance(w.head, PackedInt8)
+    return PackedDecode(w, params, words_of(w.packed), _NO_FLOATS if int8 else w.head.panels,
+                        w.head.words if int8 else _NO_WORDS, w.head.scale if int8 else _NO_FLOATS, Pace())
 
 
 @serial
@@ -27,32 +113,37 @@ def _copy(out, inp):
 
 
 @serial
-def _shifted(out, scratch, inp, norm, mix, before, eps):
-    """out = token shift of norm(inp); `before` becomes what the next token sees as its past."""
-    C = out.size
-    normed, share = scratch[:C], scratch[C:2 * C]
-    _forward_row(normed, inp, norm[0], norm[1], eps)
-    _shares(share, mix)
-    _mix(out, normed, before, share)
-    _copy(before, normed)
+def _ask(rows):
+    """Prefetch a few rows that the next pieces of work read, while a product waits for its weights."""
+    for i in range(0, rows.size, LINE):
+        prefetch(rows, i)
 
 
 @serial
-def _product(out, packed, codes, sums, start, factor):
-    """out = packed . codes factor, for codes that have been quantised."""
-    product_rows(sums, packed, codes.view(np.int32), start, 0, sums.size // 32)
-    scale_sums(out, sums, factor)
+def _shifted(out, normed, inp, params, before, eps):
+    """out = token shift of normed = norm(inp); params (3, C): weight and bias of the norm, share of the shift."""
+    _forward_row(normed, inp, params[0], params[1], eps)
+    _mix(out, normed, before, params[2])
+
+
+@serial
+def _product(out, packed, codes, sums, start, factor, part, parts):
+    """A part's rows of out = packed . codes factor, for codes that have been quantised; returns (first, last)."""
+    groups = sums.size // 32
+    first, last = groups * part // parts, groups * (part + 1) // parts
+    product_rows(sums, packed, codes.view(np.int32), start, first, last)
+    scale_sums(out[32 * first:32 * last], sums[32 * first:32 * last], factor)
+    return 32 * first, 32 * last
 
 
 @serial
 def _recurrence(out, hidden, gates, bias, state, lower):
-    """gates (3, C): forget, value, output; in pieces of the training kernel's size."""
+    """gates (3, C or more): forget, value, output; in pieces of the training kernel's size."""
     C = out.size
     for low in range(0, C, CHANNELS):
         high = min(low + CHANNELS, C)
         _forward_step(out[low:high], hidden[low:high], state[low:high], gates[0, low:high], gates[1, low:high],
                       gates[2, low:high], bias[low:high], lower)
-    _copy(state, hidden)
 
 
 @serial
@@ -79,12 +170,14 @@ def _panel(out, column, inp, panels, columns, like):
 
 
 @serial
-def _head(out, inp, panels):
-    N, column = out.size, 0
-    while column + 2 * WIDE <= N:
-        _two_panels(out, column, inp, panels, wide())
-        column += 2 * WIDE
-    while column < N:
+def _head(out, inp, panels, part, parts):
+    """A part's columns of out = inp . panels."""
+    N = out.size
+    pairs = N // (2 * WIDE)
+    for pair in range(pairs * part // parts, pairs * (part + 1) // parts):
+        _two_panels(out, 2 * WIDE * pair, inp, panels, wide())
+    column = 2 * WIDE * pairs
+    while part == parts - 1 and column < N:
         width = panel_width(N - column)
         columns = min(width, N - column)
         if width == WIDE:
@@ -97,41 +190,136 @@ def _head(out, inp, panels):
 
 
 @serial
-def _step(out, row, norms, mixes, gate_bias, head_norm, lower, packed, scales, last_norm, panels, heads, eps,
-          state, scratch, gates, wide_row, codes, wide_codes, sums, wide_sums, start):
-    """row (C,): the token's embedding, changed.  scratch (5 C,), gates (3, C), wide_row (F,); codes and sums as
-    `packed.bitlinear_row` has them, for C and for F."""
-    L, C = gate_bias.shape
-    inp, branch, hidden, rest = scratch[:C], scratch[C:2 * C], scratch[2 * C:3 * C], scratch[3 * C:]
+def _meet(counter, goal):
+    """Wait until there have been `goal` arrivals, this one included."""
+    if goal == 0:
+        return  # a single part meets nobody
+    arrive(counter)
+    tries = 0
+    while arrived(counter) < goal:
+        pause()
+        tries += 1
+        if tries >= SPINS:  # somebody else has the other processor
+            give_way()
+            tries = 0
+
+
+@serial
+def _part(part, parts, counter, out, row, params, lower, words, scales, last_norm, panels, int8_words, head_scale,
+          heads, eps, state, shared, private, codes, sums, start, F):
+    """One token as one of `parts` threads sees it.
+
+    Each computes its own rows of every product, and all of what lies between: that is shorter than a wait.  What
+    they share is written before a meeting and read after it: the state, which part 0 changes when nobody reads it
+    any more, and `shared`, where results of products lie.  row (C,), the token's embedding, is changed; it,
+    private (4 C,), codes and start are the part's own.  `decode_step` says how large the rest is.
+    """
+    L, _, C = params.shape
+    wide_c, wide_f = (C + 31) // 32 * 32, (F + 31) // 32 * 32
+    gates, branch = shared[:3 * wide_c].reshape(3, wide_c), shared[3 * wide_c:4 * wide_c]
+    hidden = shared[4 * wide_c:]
+    inp, normed, mixed, memory_ = private[:C], private[C:2 * C], private[2 * C:3 * C], private[3 * C:]
+    codes_c, codes_f = codes[:(C + 15) // 16 * 16], codes[:(F + 15) // 16 * 16]
+    sums_c, sums_f = sums[:wide_c], sums[:wide_f]
     # Words of the three kinds of matrices: sixteen codes each.
-    small, up, down = sums.size * codes.size // 16, wide_sums.size * codes.size // 16, sums.size * wide_codes.size // 16
-    at, D = 0, C // heads
+    small, up, down = wide_c * codes_c.size // 16, wide_f * codes_c.size // 16, wide_c * codes_f.size // 16
+    at, D, met, step = 0, C // heads, 0, parts if parts > 1 else 0
     for layer in range(L):
-        _shifted(inp, rest, row, norms[layer, 0], mixes[layer, 0], state[layer, BEFORE1], eps)
-        scale, start[0] = quantize_row(codes, inp)
+        own = params[layer]
+        _shifted(inp, normed, row, own[NORM1:], state[layer, BEFORE1], eps)
+        scale, start[0] = quantize_row(codes_c, inp)
+        _ask(own[GATE_BIAS:NORM2].reshape(-1))
+        _ask(state[layer, HIDDEN])
         for number in range(3):  # one input, so it is quantised once
-            _product(gates[number], packed[at:at + small], codes, sums, start, scale * scales[layer, number])
+            _product(gates[number], words[at:at + small], codes_c, sums_c, start, scale * scales[layer, number],
+                     part, parts)
             at += small
-        _recurrence(branch, hidden, gates, gate_bias[layer], state[layer, HIDDEN], lower[layer])
+        met += step
+        _meet(counter, met)
+        _recurrence(mixed, memory_, gates, own[GATE_BIAS], state[layer, HIDDEN], lower[layer])
         for head in range(heads):
             low, high = head * D, (head + 1) * D
-            _forward_row(inp[low:high], branch[low:high], head_norm[layer, 0, low:high],
-                         head_norm[layer, 1, low:high], eps)
-        scale, start[0] = quantize_row(codes, inp)
-        _product(branch, packed[at:at + small], codes, sums, start, scale * scales[layer, 3])
+            _forward_row(inp[low:high], mixed[low:high], own[HEAD_NORM, low:high], own[HEAD_NORM + 1, low:high], eps)
+        scale, start[0] = quantize_row(codes_c, inp)
+        _ask(own[NORM2:].reshape(-1))
+        _ask(state[layer, BEFORE2])
+        _product(branch, words[at:at + small], codes_c, sums_c, start, scale * scales[layer, 3], part, parts)
         at += small
-        _sum(row, row, branch)
-        _shifted(inp, rest, row, norms[layer, 1], mixes[layer, 1], state[layer, BEFORE2], eps)
-        scale, start[0] = quantize_row(codes, inp)
-        _product(wide_row, packed[at:at + up], codes, wide_sums, start, scale * scales[layer, 4])
+        if part == 0:
+            _copy(state[layer, BEFORE1], normed)  # all read it before they met
+        met += step
+        _meet(counter, met)
+        if part == 0:
+            _copy(state[layer, HIDDEN], memory_)
+        _sum(row, row, branch[:C])
+        _shifted(inp, normed, row, own[NORM2:], state[layer, BEFORE2], eps)
+        scale, start[0] = quantize_row(codes_c, inp)
+        low, high = _product(hidden, words[at:at + up], codes_c, sums_f, start, scale * scales[layer, 4], part, parts)
+        _squared_relu_forward_range(hidden[low:high], hidden[low:high])
         at += up
-        _squared_relu_forward_range(wide_row, wide_row)
-        scale, start[0] = quantize_row(wide_codes, wide_row)
-        _product(branch, packed[at:at + down], wide_codes, sums, start, scale * scales[layer, 5])
+        met += step
+        _meet(counter, met)
+        if part == 0:
+            _copy(state[layer, BEFORE2], normed)
+        scale, start[0] = quantize_row(codes_f, hidden[:F])
+        if layer + 1 < L:
+            _ask(params[layer + 1, NORM1:GATE_BIAS].reshape(-1))
+            _ask(state[layer + 1, BEFORE1])
+        _product(branch, words[at:at + down], codes_f, sums_c, start, scale * scales[layer, 5], part, parts)
         at += down
-        _sum(row, row, branch)
+        met += step
+        _meet(counter, met)
+        _sum(row, row, branch[:C])
     _forward_row(inp, row, last_norm[0], last_norm[1], eps)
-    _head(out, inp, panels)
+    if int8_words.size:
+        scale, minus_sum = quantize_row(codes_c, inp)
+        blocks = head_scale.size // BLOCK_ROWS
+        int8_rows(out, codes_c[:(C + 3) // 4 * 4], minus_sum, scale, int8_words, head_scale, sums, start,
+                  blocks * part // parts, blocks * (part + 1) // parts)
+    else:
+        _head(out, inp, panels, part, parts)
+
+
+@serial
+def _share(part, parts, counter, out, embedding, token, params, lower, words, scales, last_norm, panels, int8_words,
+           head_scale, heads, eps, state, floats, codes, sums, F):
+    """`_part` with its piece of the scratch: floats begins with what is shared and ends with what is private."""
+    C = embedding.shape[1]
+    shared, size = floats.size - 5 * C * parts, codes.size // parts
+    private = floats[shared + 5 * C * part:shared + 5 * C * (part + 1)]
+    row = private[4 * C:]
+    _copy(row, embedding[token])
+    _part(part, parts, counter, out, row, params, lower, words, scales, last_norm, panels, int8_words, head_scale,
+          heads, eps, state, floats[:shared], private[:4 * C], codes[size * part:size * (part + 1)], sums,
+          sums[sums.size - LINE * (part + 1):], F)
+
+
+@parallel
+def _together(parts, counter, out, embedding, token, params, lower, words, scales, last_norm, panels, int8_words,
+              head_scale, heads, eps, state, floats, codes, sums, F):
+    for part in prange(parts):
+        _share(part, parts, counter, out, embedding, token, params, lower, words, scales, last_norm, panels, int8_words,
+               head_scale, heads, eps, state, floats, codes, sums, F)
+
+
+@parallel
+def _who(numbers):
+    for part in prange(numbers.size):
+        numbers[part] = get_thread_id()
+
+
+@cache
+def _run_together(threads):
+    """Whether a region of as many parts gets a thread for each: only then may they wait for each other."""
+    numbers = np.zeros(threads, np.int64)
+    _who(numbers)
+    return len(set(numbers.tolist())) == threads and numba.threading_layer() != "tbb"  # which promises nothing
+
+
+def _threads(bytes_):
+    """How many threads are worth trying, if they can wait for each other."""
+    threads = numba.get_num_threads()
+    return threads if threads > 1 and bytes_ >= SHARED_BYTES and _run_together(threads) else 1
 
 
 def _up(size, step):
@@ -139,14 +327,21 @@ def _up(size, step):
 
 
 def decode_step(token, weights, state):
-    """See `tinylm.ops.decode_step`; float32, on one thread, with the bits of the model's `logits`."""
-    check_decode(token, weights, state)
-    w, C, F = weights, weights.embedding.shape[1], weights.hidden
-    assert isinstance(w.head, Packed) and w.scales.shape[1] == MATRICES
-    out, row = memory.empty(len(w.embedding)), memory.empty(C)
-    row[:] = w.embedding[token]
-    _step(out, row, w.norms, w.mixes, w.gate_bias, w.head_norm, w.lower, words_of(w.packed), w.scales, w.last_norm,
-          w.head.panels, w.heads, w.eps, contiguous(state), memory.empty(5 * C), memory.empty((3, C)), memory.empty(F),
-          memory.empty(_up(C, 16), np.int8), memory.empty(_up(F, 16), np.int8), memory.empty(_up(C, 32), np.int32),
-          memory.empty(_up(F, 32), np.int32), memory.empty(1, np.int32))
+    """See `tinylm.ops.decode_step`; float32, with the bits of the model's `logits` for any number of threads."""
+    w, p = weights.weights, weights
+    check_decode(token, w, state)
+    (V, C), F = w.embedding.shape, w.hidden
+    threads = _threads(4 * (p.words.size + p.panels.size + p.int8_words.size))
+    parts, start = p.pace.parts(threads) if threads > 1 else 1, time.perf_counter()
+    out, wide_c, wide_f = memory.empty(V), _up(C, 32), _up(F, 32)
+    floats = memory.empty(4 * wide_c + wide_f + 5 * C * parts)
+    sums = memory.empty(max(wide_c, wide_f, p.head_scale.size) + LINE * parts, np.int32)  # and a start for each
+    codes = memory.empty(_up(max(C, F), 64) * parts, np.int8)
+    rest = (np.zeros(1, np.int64), out, w.embedding, token, p.params, w.lower, p.words, w.scales, w.last_norm, p.panels,
+            p.int8_words, p.head_scale, w.heads, w.eps, contiguous(state), floats, codes, sums, F)
+    if parts == 1:
+        _share(0, 1, *rest)
+    else:
+        _together(parts, *rest)
+    p.pace.took(parts, time.perf_counter() - start)
     return out

@@ -34,7 +34,7 @@ class _Block:
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str,
                                     "data": (self._memory[1], False)}
 
-    def __del__(self):
+    def __del__(self, _shelf=_shelf):  # bound here: at the interpreter's end the module's names go first
         _shelf[self._size].append(self._memory)
 
 

@@ -24,6 +24,7 @@ from .simd import (
     has_byte_dot,
     load_words,
     no_words,
+    prefetch,
     spread_word,
     store_words,
 )
@@ -31,6 +32,7 @@ from .ternary import _ONE, _TOP, _ZERO
 
 __all__ = ["pack_ternary", "packed_bitlinear", "packed_product", "unpack_ternary"]  # packing is done once
 
+AHEAD = 1024  # words that are asked for before they are needed, beyond the end of one matrix into the next
 _TWO_BITS = np.int32(3)
 _MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float32 but its sign
 
@@ -49,6 +51,8 @@ def _product_vnni(out, packed, inp, start, first, last):
         for k in range(0, words, 4):
             x0, x1, x2, x3 = (spread_word(inp, k), spread_word(inp, k + 1), spread_word(inp, k + 2),
                               spread_word(inp, k + 3))
+            prefetch(packed, i + AHEAD)
+            prefetch(packed, i + AHEAD + 16)
             w = load_words(packed, i)
             a0, a1, a2, a3 = field_dot0(a0, w, x0), field_dot1(a1, w, x1), field_dot2(a2, w, x2), field_dot3(a3, w, x3)
             w = load_words(packed, i + 16)

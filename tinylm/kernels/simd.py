@@ -19,6 +19,8 @@ intrinsic is never found again in the cache.
 """
 from __future__ import annotations
 
+import os
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, errors
@@ -221,11 +223,29 @@ def spread_word(typingctx, a, i):
 
 
 @intrinsic
+def prefetch(typingctx, a, i):
+    """Ask for the cache line of a[i], to be needed soon; any address may be asked for."""
+    def emit(context, builder, sig, args):
+        pointer = _address(context, builder, sig, args, ir.IntType(8))
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _i32, _i32, _i32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, ir.Constant(_i32, 0), ir.Constant(_i32, 2), ir.Constant(_i32, 1)])
+        return context.get_dummy_value()
+    return types.void(a, types.intp), emit
+
+
+@intrinsic
 def store_words(typingctx, a, i, v):
     def emit(context, builder, sig, args):
         builder.store(args[2], _address(context, builder, sig, args, _words.llvm), align=4)
         return context.get_dummy_value()
     return types.void(a, types.intp, v), emit
+
+
+def _byte_dot(builder):
+    # LLVM before 21 knows only these types; later ones still accept them.
+    kind = ir.FunctionType(_words.llvm, [_words.llvm] * 3)
+    return cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
 
 
 def _field_dot(field):
@@ -240,10 +260,7 @@ def _field_dot(field):
 
         def emit(context, builder, sig, args):
             mask = ir.Constant(_words.llvm, [0x03030303 << 2 * field] * 16)
-            # LLVM before 21 knows only these types; later ones still accept them.
-            kind = ir.FunctionType(_words.llvm, [_words.llvm] * 3)
-            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
-            return builder.call(function, [args[0], builder.and_(args[1], mask), args[2]])
+            return builder.call(_byte_dot(builder), [args[0], builder.and_(args[1], mask), args[2]])
         return _words(_words, _words, _words), emit
     return dot
 
@@ -258,3 +275,60 @@ def add_fields(typingctx, t0, t1, t2, t3):
         parts = [builder.ashr(t, ir.Constant(_words.llvm, [2 * f] * 16)) for f, t in enumerate(args)]
         return builder.add(builder.add(parts[0], parts[1]), builder.add(parts[2], parts[3]))
     return _words(_words, _words, _words, _words), emit
+
+@intrinsic
+def byte_dot(typingctx, total, unsigned, signed):
+    """total + the four products of bytes, unsigned times signed, in each lane."""
+    if not has_byte_dot():
+        raise errors.TypingError("numba's target lacks AVX-512 VNNI; ask has_byte_dot() first")
+
+    def emit(context, builder, sig, args):
+        return builder.call(_byte_dot(builder), args)
+    return _words(_words, _words, _words), emit
+
+
+# ------------------------------------------------------------------------- threads that wait for each other
+# For work too short for a fork and a join: the threads of one region meet by counting.  Arrays are flat int64.
+
+_YIELDS = hasattr(os, "sched_yield")
+
+
+@intrinsic
+def arrive(typingctx, counter):
+    """counter[0] += 1, visible to all threads, after everything this thread has written."""
+    def emit(context, builder, sig, args):
+        pointer = context.make_array(sig.args[0])(context, builder, args[0]).data
+        builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "acq_rel")
+        return context.get_dummy_value()
+    return types.void(counter), emit
+
+
+@intrinsic
+def arrived(typingctx, counter):
+    """counter[0] as it is now; what other threads wrote before they arrived is visible after it."""
+    def emit(context, builder, sig, args):
+        pointer = context.make_array(sig.args[0])(context, builder, args[0]).data
+        return builder.load_atomic(pointer, "acquire", 8)
+    return types.int64(counter), emit
+
+
+@intrinsic
+def pause(typingctx):
+    """Tells the processor that this loop only waits."""
+    def emit(context, builder, sig, args):
+        if "sse2" in target_features():
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+        return context.get_dummy_value()
+    return types.void(), emit
+
+
+@intrinsic
+def give_way(typingctx):
+    """Lets the system run another thread here, where it knows how."""
+    def emit(context, builder, sig, args):
+        if _YIELDS:
+            kind = ir.FunctionType(_i32, [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
+        return context.get_dummy_value()
+    return types.void(), emit

@@ -7,6 +7,7 @@ import numpy as np
 
 from . import shapes
 from .activations import squared_relu_forward
+from .int8 import Int8Weight, int8_linear
 from .layernorm import headnorm_forward, layernorm_forward
 from .linear import linear_forward
 from .packed import packed_bitlinear, packed_shape
@@ -29,7 +30,7 @@ class DecodeWeights(NamedTuple):
     packed: np.ndarray       # uint8, flat: the MATRICES of each block, one after the other
     scales: np.ndarray       # (L, MATRICES)
     last_norm: np.ndarray    # (2, C)
-    head: object             # (V, C), as `pack` made it
+    head: object             # (V, C), as `pack` or `pack_int8` made it
     heads: int
     hidden: int              # F
     eps: float
@@ -49,11 +50,16 @@ def check_decode(token, weights, state):
         raise shapes.ShapeError(f"state is {state.shape}, the model's is {(L, 3, C)}")
 
 
+def pack_decode(weights):
+    """What `decode_step` takes; kernels copy it into the order in which they read it.   Shapes    DecodeWeights"""
+    return weights
+
+
 def decode_step(token, weights, state):
     """Scores of the token after `token`; `state` moves on by one.
 
-    Shapes    token: an integer, weights: DecodeWeights, state (L, 3, C): BEFORE1, BEFORE2 are what the token
-              shifts saw last, HIDDEN is the recurrence's h; changed in place -> (V,)
+    Shapes    token: an integer, weights: `pack_decode` of DecodeWeights, state (L, 3, C) -> (V,); of the state, which
+              is changed in place, BEFORE1, BEFORE2 are what the token shifts saw last, HIDDEN is the recurrence's h
     Raises    ShapeError, IndexError
     Source    `tinylm.models.Thunderbolt`, with B = T = 1
     """
@@ -84,4 +90,6 @@ def decode_step(token, weights, state):
         hidden, _ = squared_relu_forward(linear(shifted(out, BEFORE2), 4))
         out = out + linear(hidden, 5)
     out, _ = layernorm_forward(out, *w.last_norm, w.eps)
+    if isinstance(w.head, Int8Weight):
+        return int8_linear(out, w.head)[0, 0]
     return linear_forward(out, w.head)[0][0, 0]
