@@ -40,7 +40,8 @@ def test_bench_counts_what_was_done(capsys):
 @pytest.mark.parametrize(("args", "said"), [
     (("bench", "nothing"), "nothing"), (("bench", "decod"), "did you mean 'decode'"),
     (("bench", "train", "some-run"), "train takes presets"),
-    (("bench", "decode", "some-run", "--context", "9"), "--context takes presets"), (("bench", "train", "--preset", "gpt-tinny"), "gpt-tiny"),
+    (("bench", "decode", "some-run", "--context", "9"), "--context takes presets"),
+    (("bench", "train", "--preset", "gpt-tinny"), "gpt-tiny"),
     (("bench", "train", "--seconds", "-1"), "-1"),
     (("bench", "gemm", "--seconds", "nan"), "nan"), (("doctor", "--cpu-threads", "0"), "at least 1")])
 def test_bad_input_is_one_line_and_exit_code_2(capsys, args, said):
