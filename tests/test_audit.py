@@ -61,7 +61,7 @@ def test_every_preset_passes_every_check(preset):
     model = models.build(options.pop("family"), shrink(options))
     checks = list(suite.model_checks(model, kernels))
     assert suite.summary(checks)[0], [c for c in checks if not c.ok]
-    assert {c.name.split(".")[0] for c in checks} == set(suite.GROUPS)
+    assert {c.name.split(".")[0] for c in checks} == set(suite.GROUPS) - {"packing"}  # it takes two models
 
 
 def test_shrinking_keeps_every_option():

@@ -32,12 +32,16 @@ def test_bench_counts_what_was_done(capsys):
     assert train["tokens_per_second"] == pytest.approx(16 / train["seconds_per_step"])
     assert train["gflops"] == pytest.approx(train["fraction_of_peak"] * train["peak_gflops"])
     assert decode["tokens_per_second"] == pytest.approx(1e6 / decode["microseconds_per_token"])
+    assert decode["resident_bytes"] is None or 0 < decode["resident_bytes"]["after"] <= decode["resident_bytes"]["peak"]
     assert {r["product"] for r in facts["results"] if r["kind"] == "gemm"} == {
         "forward", "input gradient", "weight gradient"}
 
 
 @pytest.mark.parametrize(("args", "said"), [
-    (("bench", "nothing"), "nothing"), (("bench", "train", "--preset", "gpt-tinny"), "gpt-tiny"),
+    (("bench", "nothing"), "nothing"), (("bench", "decod"), "did you mean 'decode'"),
+    (("bench", "train", "some-run"), "train takes presets"),
+    (("bench", "decode", "some-run", "--context", "9"), "--context takes presets"),
+    (("bench", "train", "--preset", "gpt-tinny"), "gpt-tiny"),
     (("bench", "train", "--seconds", "-1"), "-1"),
     (("bench", "gemm", "--seconds", "nan"), "nan"), (("doctor", "--cpu-threads", "0"), "at least 1")])
 def test_bad_input_is_one_line_and_exit_code_2(capsys, args, said):

@@ -98,8 +98,8 @@ def test_a_run_goes_by_path_name_beginning_and_latest(runs, capsys, tmp_path):
         assert code == 0 and json.loads(out)["run"] == NEW, name
 
 
-@pytest.mark.parametrize("name, code, words", [("2026", 2, "fits 2 runs"), ("nothing-such", 4, "no run 'nothing-such'"),
-                                               ("", 4, "")])
+@pytest.mark.parametrize("name, code, words", [("2026", 2, "fits 2 runs"), ("nothing-such", 2, "no run 'nothing-such'"),
+                                               ("", 2, "no run ''")])
 def test_a_run_that_is_not_there(runs, capsys, name, code, words):
     runs(NEW)
     runs(OLD)

@@ -210,12 +210,13 @@ def test_bad_input(place, say, arguments, code, words):
     assert not (place / "runs").exists() or not any((place / "runs").iterdir())
 
 
-@pytest.mark.parametrize("name, words", [("nowhere", "no run 'nowhere'"), ("empty", "a folder, but no run"),
-                                         ("", "no run"), ("new", "no complete checkpoint")])
-def test_a_run_that_cannot_be_resumed(place, say, name, words):
+@pytest.mark.parametrize("name, code, words", [
+    ("nowhere", 2, "no run 'nowhere'"), ("", 2, "no run"), ("empty", 4, "a folder, but no run"),
+    ("latest", 4, "leads to no run"), ("new", 4, "no complete checkpoint")])
+def test_a_run_that_cannot_be_resumed(place, say, name, code, words):
     (place / "empty").mkdir()
     (place / "new" / "checkpoints").mkdir(parents=True)
-    refused(say("--resume", name), 4, words)
+    refused(say("--resume", name), code, words)
 
 
 def test_more_threads_than_there_are_is_a_note(place, say, monkeypatch):

@@ -174,7 +174,7 @@ def test_scores_that_differ_leave_no_folder(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(kernels, "pack_ternary", wrong)
     code, _, err = ask(capsys, "export", run, tmp_path / "out")
     assert code == 3
-    assert "scores differ" in err
+    assert "scores of whole texts differ" in err
     assert not [p for p in tmp_path.iterdir() if "out" in p.name]
 
 
@@ -243,6 +243,8 @@ DAMAGE = {
                                        folder / packed.MODEL), "more"),
     "tensor gone": (lambda folder: save_file({k: v for k, v in load_file(folder / packed.MODEL).items()
                                               if k != UP + ".scale"}, folder / packed.MODEL), UP + ".scale is missing"),
+    "no model": (lambda folder: (folder / packed.MODEL).unlink(), packed.MODEL),
+    "no config": (lambda folder: (folder / packed.CONFIG).unlink(), packed.CONFIG),
     "no tokenizer": (lambda folder: (folder / packed.TOKENIZER).unlink(), "tokenizer.json"),
     **{f"{name} cut at {keep}": (cut(name, keep), name)
        for name in (packed.MODEL, packed.CONFIG, packed.TOKENIZER) for keep in (0, 0.01, 0.5, 0.99)},
@@ -253,11 +255,99 @@ DAMAGE = {
 def test_a_damaged_folder_is_refused_in_one_line(exported, capsys, damage):
     go, says = DAMAGE[damage]
     go(exported)
-    for command in (("generate", exported, "--prompt", "a"), ("eval", exported)):
+    for command in (("generate", exported, "--prompt", "a"), ("eval", exported), ("info", exported),
+                    ("trace", exported), ("audit", exported, "--quiet"), ("bench", "decode", exported, "--quiet")):
         code, out, err = ask(capsys, *command)
         assert (code, out, err.count("\n")) == (4, "", 1), err
         assert err.startswith("error: ")
         assert says in err
+
+
+@pytest.mark.parametrize("family", ["thunderbolt", "gpt"])
+def test_info_and_trace_of_a_folder_are_those_of_its_run(tmp_path, capsys, family):
+    run, out = make_run(tmp_path / "run", family), tmp_path / "out"
+    assert ask(capsys, "export", run, out)[0] == 0
+    answers = {}
+    for command in ("info", "trace"):
+        for subject in (run, out):
+            code, answer, err = ask(capsys, command, subject, "--json")
+            assert code == 0, err
+            answers[command, subject] = json.loads(answer)
+    before, after = answers["info", run], answers["info", out]
+    for key in ("family", "config", "parameters", "components", "flops_per_token", "multiplies_per_token",
+                "inference_per_token"):
+        assert before[key] == after[key], key
+    assert after["bytes"] == before["bytes"] | {"files": packed.size_of(out)}
+    assert "exported from run, step 7" in after["title"]
+    tensors = load_file(out / packed.MODEL)
+    assert after["bytes"]["packed"] == sum(tensor.nbytes for tensor in tensors.values())
+    layers = [[{k: v for k, v in layer.items() if k != "seconds"} for layer in answers["trace", subject]["layers"]]
+              for subject in (run, out)]
+    assert layers[0] == layers[1]
+    assert "files of the folder" in ask(capsys, "info", out)[1]
+    code, _, err = ask(capsys, "info", out, "--vocab", 9)
+    assert (code, err.count("\n")) == (2, 1)
+
+
+WEIGHTS = ("--only", "causality", "--only", "streaming", "--only", "units", "--only", "packing", "--json")
+
+
+def test_the_audit_asks_the_weights_of_a_folder(exported, capsys):
+    code, out, err = ask(capsys, "audit", exported, *WEIGHTS)
+    assert code == 0, err
+    found = {c["name"]: c for c in json.loads(out)["checks"]}
+    assert {"packing", "weights.causality", "weights.uniform", "weights.streaming", "weights.bytes",
+            "weights.packing"} <= set(found)
+    # Whole texts of 12 tokens, two of them token by token, one of them again.
+    assert found["weights.packing"]["detail"].startswith(f"{5 * 12 * len(LETTERS)} scores")
+    assert all("to the bit" in found[f"weights.{name}"]["detail"] for name in ("packing", "streaming", "causality"))
+
+
+def test_the_audit_of_a_run_packs_its_weights(run, capsys):
+    code, out, err = ask(capsys, "audit", run, "--only", "packing", "--json")
+    assert code == 0, err
+    assert [c["name"] for c in json.loads(out)["checks"]] == ["packing", "weights.packing"]
+
+
+def a_bit_more(function):
+    def wrong(*args):
+        return np.nextafter(function(*args), np.float32(np.inf))
+    return wrong
+
+
+@pytest.mark.parametrize(("name", "says"), [
+    ("packed_bitlinear", "packing: the packed model's scores of whole texts differ"),
+    ("decode_step", "packing: the packed model's scores at position 0 of 1 text read token by token differ")])
+def test_the_audit_finds_one_bit_in_the_packed_kernels(exported, capsys, monkeypatch, name, says):
+    monkeypatch.setattr(kernels, name, a_bit_more(getattr(kernels, name)))
+    code, out, err = ask(capsys, "audit", exported, "--only", "packing", "--json")
+    assert code == 3
+    assert says in err
+    assert [c["ok"] for c in json.loads(out)["checks"]] == [False, False]
+
+
+def test_nothing_is_left_to_compare_where_a_folder_was_unpacked(tmp_path, capsys):
+    run, out = make_run(tmp_path / "run", activation_bits=0), tmp_path / "out"
+    assert ask(capsys, "export", run, out)[0] == 0
+    code, answer, err = ask(capsys, "audit", out, "--only", "packing", "--json")
+    assert code == 0, err
+    assert [c["name"] for c in json.loads(answer)["checks"]] == ["packing"]  # of the small copy
+    assert ask(capsys, "audit", out, "--only", "causality", "--only", "streaming")[0] == 0
+    assert open_run(str(out)).model.stream is None
+
+
+def test_the_floor_of_a_folder_trains_a_small_copy_of_its_options(exported, capsys, monkeypatch):
+    from tinylm.audit import suite
+    from tinylm.audit.result import Check
+
+    trained = []
+    monkeypatch.setattr(suite.floor, "random_tokens", lambda model, f, seed: (
+        trained.append(model.config), Check("floor", True, 0.0, "so"))[1])
+    code, _, err = ask(capsys, "audit", exported, "--floor")
+    assert code == 0, err
+    (options,) = trained
+    assert (options.layers, options.heads, options.activation_bits) == (2, 3, 8)
+    assert options.channels < THUNDERBOLT["channels"]
 
 
 def test_a_checkpoint_of_a_folder_is_not_to_be_had(exported, capsys):

@@ -129,7 +129,7 @@ def test_ternary_parameters_are_counted_and_packed():
     qkv.weight = dataclasses.replace(qkv.weight, kind="ternary")
     codes, total = 3 * 12 * 12, Parameters(model.parameters()).count()
     assert describe.parameters(model) == {"total": total, "ternary": codes, "float": total - codes}
-    assert describe.memory(model, ops, 1, 4)["packed"] == codes / 4 + 4 + 4 * (total - codes)
+    assert describe.memory(model, ops, 1, 4)["packed"] == 64 * 16 / 4 + 4 + 4 * (total - codes)  # 36 x 12, padded
     assert {c.name: c.ternary for c in describe.components(model, 4)}["attention"] == codes
 
 

@@ -82,7 +82,8 @@ def test_the_report_says_everything_and_loads_nothing(finished):
                  "char-28-0123456789ab (28 symbols), 1.6489 bits/character",
                  "0.6489 ± 0.0040 bits/byte above the entropy floor",
                  "815,388", "over steps", "over tokens", "over time", "learning rate", "gradient norm",
-                 "922k tokens seen of the 16.3M", "5.65 %", "read 0.768 times", "step 600", "Once upon a time",
+                 "922k tokens seen", "5.65 % of 16.3M tokens, 20 per parameter", "read 0.768 times", "step 600",
+                 "Once upon a time",
                  "train.lr", "flag --lr", "variable TINYLM_STEPS", "preset gpt-tiny", "a <b>fast</b> one", "8.0 GiB",
                  "What the units mean", "tinylm train --preset gpt-tiny"):
         assert part in shown, part

@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import io
+import math
 import os
 import pty
 import re
@@ -15,7 +16,7 @@ import pytest
 from report_fixtures import HOSTILE, events, make_run
 from rich.console import Console
 
-from tinylm.report import live, terminal
+from tinylm.report import live, terminal, words
 from tinylm.train.events import Finished, Interrupted, Started, Stepped
 
 
@@ -209,6 +210,37 @@ def test_curves_keep_to_their_size_and_show_the_floor():
     assert terminal.chart([], width=40, height=8).plain == "no losses yet"
     nan = terminal.Series("x", [1, 2], [float("nan"), float("inf")], 1)
     assert terminal.chart([nan], width=40, height=8).plain == "no losses yet"
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_marks_of_curves_that_lie_on_one_another_are_all_seen(width, count):
+    """Every line's letter stands in the picture, and where one curve covers another also the covered one's."""
+    x = list(range(0, 1001, 100))
+    y = [2 + math.exp(-a / 300) for a in x]
+    lines = [terminal.Series(letter, x, y, terminal.PALETTE[i], mark=letter)
+             for i, letter in enumerate("ABCDEFG"[:count])]
+    picture = terminal.chart(lines, width=width, height=12).plain
+    seen = [picture.count(line.mark) for line in lines]
+    assert min(seen) >= 1 and max(seen) - min(seen) <= 1, picture
+    # A line that has only begun, and one that has a single point, are named too.
+    short = [terminal.Series("Y", x[:2], [y[0], 2.5], 39, mark="Y"), terminal.Series("Z", [500], [2.4], 39, mark="Z")]
+    picture = terminal.chart([*lines, *short], width=width, height=12).plain
+    assert all(letter in picture for letter in [line.mark for line in lines] + ["Y", "Z"]), picture
+
+
+def test_a_mark_stands_on_its_line():
+    xs, ys = [0, 100], [1.0, 3.0]
+    lines = [terminal.Series(name, xs, ys, 39, mark=name) for name in "AB"]
+    for number in range(2):
+        a, b = terminal._turns(lines[number], number, 2, 3.0, 100, 10, 160)
+        assert len(a) == 5
+        assert b == pytest.approx([1 + x / 50 for x in a])
+
+
+def test_how_far_along_is_said_in_one_way():
+    assert words.chinchilla(922_000, 815_388) == "5.65 % of 16.3M tokens, 20 per parameter"
+    assert words.chinchilla(None, 5) == words.chinchilla(5, 0) == "–"
 
 
 def test_the_first_fall_leaves_through_the_top():

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numba
 import pytest
@@ -54,6 +55,25 @@ def test_prepared_after_the_imports_they_have_too():
     assert run("import numba, numpy, threadpoolctl; from tinylm import threads; threads.prepare(1); "
                "print(numba.get_num_threads(), *{p['num_threads'] for p in threadpoolctl.threadpool_info() "
                "if p['user_api'] == 'blas'})") == ["1", "1"]
+
+
+LEARN = """
+import os
+from tinylm import threads
+threads.available = lambda: 3
+threads.prepare({count})
+from tinylm.text.tokenizer import bpe_tokenizer
+before = len(os.listdir("/proc/self/task"))
+tokenizer = bpe_tokenizer(["one two three four " * 50] * 50, 270)
+tokenizer.encode_all(["one two three"] * 50)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_tokenizers_library_starts_as_many_threads_as_asked_for(count):
+    assert run(LEARN.format(count=count)) == [str(count)]
 
 
 def test_waiting_threads_give_way_unless_the_user_says_otherwise():

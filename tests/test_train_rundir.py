@@ -44,11 +44,13 @@ def test_new_runs_are_named_and_latest_leads_to_the_newest_that_began(tmp_path):
 
 
 def test_a_run_that_is_not_there(tmp_path):
-    with pytest.raises(DataMissing, match="no run 'x' and none in"):
+    with pytest.raises(UsageError, match="no run 'x' and none in"):
         rundir.find("x", tmp_path / "none")
     RunDir.create("gpt-x", base=tmp_path).close()
     name = next(p.name for p in tmp_path.iterdir())
-    with pytest.raises(DataMissing, match=f"did you mean '{name}'"):
+    with pytest.raises(DataMissing, match="latest leads to no run"):
+        rundir.find("latest", tmp_path)
+    with pytest.raises(UsageError, match=f"did you mean '{name}'"):
         rundir.find(name[:-1] + "z", tmp_path)
     with pytest.raises(DataMissing, match="a folder, but no run"):
         rundir.find(tmp_path, tmp_path)

@@ -4,11 +4,12 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinylm.units import Loss, UnlikeLosses
+from tinylm.units import Loss, Sums, UnlikeLosses
 
 SIZES = st.integers(1, 10 ** 9)
 LOSSES = st.builds(Loss, st.floats(0, 1e12), SIZES, SIZES, SIZES, st.sampled_from(["a", "b"]))
@@ -42,6 +43,22 @@ def test_pieces_add_up(one, other):
         one.tokens + other.tokens, one.bytes + other.bytes, one.chars + other.chars)
     low, high = sorted((one.bits_per_byte, other.bits_per_byte))
     assert low * (1 - 1e-12) <= both.bits_per_byte <= high * (1 + 1e-12)
+
+
+@given(st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=9), min_size=1, max_size=6))
+def test_windows_add_up_to_the_whole_text(windows):
+    token_bytes, token_chars = np.array([1, 2, 3, 4, 0]), np.array([1, 1, 2, 1, 0])  # the last: end-of-text
+    total = Sums()
+    for i, targets in enumerate(windows):
+        total += Sums.of(np.array([targets], np.int32), token_bytes, token_chars, float(i))
+    flat = [t for targets in windows for t in targets]
+    assert total == (sum(range(len(windows))), len(flat), sum([1, 2, 3, 4, 0][t] for t in flat),
+                     sum([1, 1, 2, 1, 0][t] for t in flat))
+    if set(flat) == {4}:
+        with pytest.raises(ValueError, match="bytes is 0"):
+            total.loss("a")
+    else:
+        assert total.loss("a").sums == total
 
 
 @given(LOSSES, LOSSES)

@@ -1,8 +1,9 @@
 """How many threads, decided before numpy and numba are imported.
 
-Numba reads NUMBA_NUM_THREADS once, at import, and OpenBLAS starts its pool when numpy loads it.  So
-the command line calls `prepare` first and imports the heavy modules afterwards.  While kernels run,
-BLAS has one thread: two pools that wait by spinning take each other's cores.
+Numba reads NUMBA_NUM_THREADS once, at import, and OpenBLAS starts its pool when numpy loads it; the
+library `tokenizers` starts one when it first learns from texts or encodes many.  So the command line
+calls `prepare` first and imports the heavy modules afterwards.  While kernels run, BLAS has one
+thread: two pools that wait by spinning take each other's cores.
 
 This module imports neither numpy nor numba at the top, for the same reason.
 """
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 
 from .errors import UsageError
 
+_TOKENIZERS_VARIABLE = "RAYON_NUM_THREADS"  # read by the library's thread pool when it is first used
 _BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
                    "VECLIB_MAXIMUM_THREADS")
 
@@ -45,9 +47,10 @@ def prepare(requested: int | None = None) -> tuple[int, str | None]:
     """Fix the size of the one thread pool; returns what `resolve` returns.
 
     Call it before numpy or numba is imported.  When they already are (a notebook, the tests), the
-    counts are set through their own functions instead.
+    counts are set through their own functions instead; `tokenizers` has none, and keeps the pool it has.
     """
     count, note = resolve(requested)
+    os.environ[_TOKENIZERS_VARIABLE] = str(count)
     prepare_blas()
     _wait_politely()
     if "numba" in sys.modules:

@@ -2,16 +2,39 @@
 
 A bare number such as "loss 1.36" cannot be compared with anything: per token or per character, in
 nats or bits, with which tokenizer, on which text?  A `Loss` keeps the sums it was made of, so every
-unit can be derived exactly, two of them can be added, and unlike ones refuse to be ranked.
+unit can be derived exactly, two of them can be added, and unlike ones refuse to be ranked.  `Sums` is
+what it grows from, window by window.
 """
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class UnlikeLosses(TypeError):
     """Two losses were compared that are not on one scale."""
+
+
+class Sums(NamedTuple):
+    """The sums of a `Loss` while they grow: they may be of nothing yet."""
+
+    nats: float = 0.0
+    tokens: int = 0
+    bytes: int = 0
+    chars: int = 0
+
+    @classmethod
+    def of(cls, targets, token_bytes, token_chars, nats: float = 0.0) -> Sums:
+        """Of the targets of a window, an integer array, and the text each token stands for, (V,) arrays."""
+        return cls(nats, targets.size, int(token_bytes[targets].sum()), int(token_chars[targets].sum()))
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(*(one + more for one, more in zip(self, other, strict=True)))
+
+    def loss(self, tokenizer: str) -> Loss:
+        """Raises ValueError where the tokens stand for no text"""
+        return Loss(*self, tokenizer)
 
 
 @dataclass(frozen=True)
@@ -35,6 +58,10 @@ class Loss:
         for field in ("tokens", "bytes", "chars"):
             if getattr(self, field) <= 0:
                 raise ValueError(f"a loss needs a text: {field} is {getattr(self, field)}")
+
+    @property
+    def sums(self) -> Sums:
+        return Sums(self.nats, self.tokens, self.bytes, self.chars)
 
     @property
     def nats_per_token(self) -> float:
@@ -61,8 +88,7 @@ class Loss:
             return NotImplemented
         if other.tokenizer != self.tokenizer:
             raise UnlikeLosses(f"tokenizers differ: {self.tokenizer} and {other.tokenizer}")
-        return Loss(self.nats + other.nats, self.tokens + other.tokens, self.bytes + other.bytes,
-                    self.chars + other.chars, self.tokenizer)
+        return (self.sums + other.sums).loss(self.tokenizer)
 
     def __lt__(self, other: Loss) -> bool:
         """Ranks by nats per token, and only within one tokenizer; across, compare bits_per_byte."""

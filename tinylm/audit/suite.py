@@ -14,7 +14,7 @@ import numpy as np
 from .. import ops
 from ..layers import Layer, Parameters, Pass, Tape
 from ..ops.random import dropout_key, generator
-from . import causality, floor, gradients, parity, streaming, threads, unitcheck
+from . import causality, floor, gradients, packing, parity, streaming, threads, unitcheck
 from .result import Check
 
 GROUPS = {
@@ -24,6 +24,7 @@ GROUPS = {
     "kernels": "every kernel computes its definition, within rounding",
     "threads": "the same bits for any number of threads",
     "units": "losses and byte counts are what their units say",
+    "packing": "packed weights give the scores of the training forward",
 }
 ON_DEMAND = {"floor": "trained on random tokens, no model falls below ln V"}
 
@@ -81,6 +82,13 @@ def weight_checks(model: Layer, params: Parameters, tokenizer: unitcheck.Tokeniz
         yield _named("weights.streaming", streaming.streaming(model, params, kernels, rng, repeats=1, row_by_row=True))
     if "units" in only:
         yield _named("weights.bytes", unitcheck.bytes_counted(tokenizer, [unitcheck.own_text(tokenizer)]))
+
+
+def packed_checks(packed: Layer, params: Parameters, trained: Layer, trained_params: Parameters, kernels: ModuleType,
+                  only: Collection[str] = GROUPS, seed: int = 0) -> Iterator[Check]:
+    """What is asked of a packed model and the same one as training has it."""
+    if "packing" in only:
+        yield packing.packing(packed, params, trained, trained_params, kernels, generator(seed, "audit packing"))
 
 
 def model_parity(model: Layer, kernels: ModuleType, rng: np.random.Generator) -> Check:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import sys
 
@@ -33,13 +34,13 @@ def _at_most(count):
 @click.option("--list", "as_list", is_flag=True, help="Name the groups of checks and stop.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True,
               help="Of the weights, tokens and shapes that are tried.")
-@click.argument("name", metavar="[PRESET|RUN]", required=False)
+@click.argument("name", metavar="[PRESET|RUN|FOLDER]", required=False)
 def audit(name, only, floor, as_list, seed, as_json, quiet, cpu_threads):
-    """Check gradients, causality, streaming, kernels, threads and units.
+    """Check gradients, causality, streaming, kernels, threads, units and packing.
 
-    Runs on a small copy with the same options, in seconds; of a run, the trained weights are checked
-    too.  Without a name: every preset.  Exits with 3 when a check fails, naming the first layer or
-    tensor that is wrong.
+    Runs on a small copy with the same options, in seconds; of a run or an exported folder, the trained
+    weights are checked too.  Without a name: every preset.  Exits with 3 when a check fails, naming the
+    first layer or tensor that is wrong.
     """
     _fix_pool()
     from ..audit import suite
@@ -81,9 +82,13 @@ def _list(groups, as_json):
 
 def _run(name, only, seed, say):
     """Yield every check; kernels and units that no model has a part in come first, once."""
+    import numpy as np
+
     from .. import config, kernels, models
     from ..audit import suite
+    from ..audit.gradients import randomised
     from ..audit.shrink import shrink
+    from ..ops.random import generator
     from ..text.tokenizer import char_tokenizer
 
     subjects, trained = _subjects(name, config)
@@ -91,15 +96,38 @@ def _run(name, only, seed, say):
     yield from suite.shared_checks(kernels, lambda texts: char_tokenizer(set("".join(texts)), False), only, seed)
     for subject, family, options in subjects:
         model = models.build(family, shrink(options))
-        for check in suite.model_checks(model, kernels, only, seed):
+        params = randomised(model, generator(seed, "audit packed"), np.float32)
+        for check in itertools.chain(suite.model_checks(model, kernels, only, seed),
+                                     _packed_checks(model, params, only, seed)):
             yield check if len(subjects) == 1 else dataclasses.replace(check, name=f"{subject}/{check.name}")
     if trained is not None:
         yield from suite.weight_checks(trained.model, trained.params, trained.tokenizer, kernels, only, seed)
+        for check in _packed_checks(trained.model, trained.params, only, seed):
+            yield dataclasses.replace(check, name=f"weights.{check.name}")
+
+
+def _packed_checks(model, params, only, seed):
+    """Of a model that is packed, or that can be: there is none of float weights."""
+    from .. import kernels
+    from ..audit import suite
+    from ..generate.packed import PackedModel, pack
+
+    if "packing" not in only:
+        return
+    if isinstance(model, PackedModel):
+        packed, packed_params, model = model, params, model.unpacked()
+        # With float activations a folder's weights were unpacked as it was read, so nothing is left to compare.
+        comparable = packed.stream is not None
+    else:
+        packed, packed_params = pack(model, params)
+        comparable = packed is not model
+    if comparable:
+        yield from suite.packed_checks(packed, packed_params, model, params, kernels, only, seed)
 
 
 def _subjects(name, config):
-    """([(name, family, options)], the trained model or None)."""
-    from . import loading
+    """([(name, family, options)], the trained model or None).   Raises what `loading.open_run` does"""
+    from .loading import open_run
 
     def of_preset(preset):
         options = dict(config.load_preset(preset)["model"])
@@ -109,10 +137,8 @@ def _subjects(name, config):
         return [of_preset(n) for n in config.preset_names()], None
     if name in config.preset_names():
         return [of_preset(name)], None
-    if loading.is_run(name):
-        trained = loading.open_run(name)
-        return [(trained.name, trained.model.family, dataclasses.asdict(trained.model.config))], trained
-    raise loading.unknown(name)
+    trained = open_run(name, also=config.preset_names(), called="preset or run")
+    return [(trained.name, trained.model.family, dataclasses.asdict(trained.model.config))], trained
 
 
 def _print(check):

@@ -21,7 +21,7 @@ DECODE_PROMPT, DECODE_TOKENS = 16, 200
 
 
 @click.command(context_settings=SETTINGS, epilog="Example: tinylm bench train --preset gpt-run1 --seconds 20")
-@click.argument("kinds", nargs=-1, type=click.Choice(KINDS))
+@click.argument("what", nargs=-1, metavar="[gemm|train|decode]... [RUN|FOLDER]...")
 @click.option("--preset", "presets", multiple=True, metavar="NAME",
               help="Model to train or decode with; may be given more than once (default: gpt-run1).")
 @click.option("--vocab", type=click.IntRange(2, 65536), default=65, show_default=True,
@@ -34,8 +34,12 @@ DECODE_PROMPT, DECODE_TOKENS = 16, 200
 @click.option("--backend", type=click.Choice(["numba", "numpy"]), default="numba", show_default=True)
 @threads_option
 @output_options
-def bench(kinds, presets, vocab, batch_size, context, dropout, seconds, backend, cpu_threads, as_json, quiet):
+def bench(what, presets, vocab, batch_size, context, dropout, seconds, backend, cpu_threads, as_json, quiet):
     """Measure speed: matrix products, training steps, decoding.
+
+    Decoding also takes runs and exported folders.  Its memory is measured in a process of its own: how
+    much more is resident there than before the packed model was read, when libraries and compiled
+    kernels already were.
 
     Each figure is a median over windows that take turns with a loop of nothing but multiply-adds in
     registers; the best of those is the peak the figure is compared with.  Run it on an idle machine.
@@ -44,16 +48,25 @@ def bench(kinds, presets, vocab, batch_size, context, dropout, seconds, backend,
         raise UsageError("--seconds nan: it should be a number")
     given = {name: value for name, value in (("batch_size", batch_size), ("context", context), ("dropout", dropout))
              if value is not None}
+    kinds, trained = _read(what, given)
+    presets = presets or ("gpt-run1",) * (not trained)
     results = []
-    for kind in kinds or KINDS:
-        for name in (presets or ("gpt-run1",)) if kind != "gemm" else (None,):
-            note(f"measuring {kind}{f' of {name}' if name else ''} for about {seconds:g} s", quiet or as_json)
-            if kind == "gemm":
-                results += _gemm(seconds, backend)
-            elif kind == "train":
-                results.append(_train(name, vocab, given, seconds, backend, cpu_threads))
-            else:
-                results.append(_decode(name, vocab, given, seconds, backend))
+
+    def measuring(kind, name=None):
+        note(f"measuring {kind}{f' of {name}' if name else ''} for about {seconds:g} s", quiet or as_json)
+
+    for kind in kinds:
+        if kind == "gemm":
+            measuring(kind)
+            results += _gemm(seconds, backend)
+            continue
+        for name in presets:
+            measuring(kind, name)
+            results.append(_train(name, vocab, given, seconds, backend, cpu_threads) if kind == "train" else
+                           _decode_preset(name, vocab, given, seconds, backend))
+        for name in trained:
+            measuring(kind, name)
+            results.append(_decode_trained(name, seconds, backend))
     if as_json:
         from .doctor import examine
         emit_json({"machine": examine(cpu_threads), "threads": cpu_threads, "results": results})
@@ -62,6 +75,17 @@ def bench(kinds, presets, vocab, batch_size, context, dropout, seconds, backend,
     for result in results:
         out.print(_sentence(result), markup=False)
     out.print(f"threads {cpu_threads} · peak memory of this process {_peak_memory() / 2**20:,.0f} MiB", markup=False)
+
+
+def _read(what, given) -> tuple[list[str], list[str]]:
+    """(kinds of measurement, names of trained models).   Raises UsageError for a name where only presets will do"""
+    kinds, trained = ([word for word in what if (word in KINDS) is known] for known in (True, False))
+    if not trained:
+        return kinds or list(KINDS), []
+    if set(kinds) - {"decode"} or given:
+        wrong = next((kind for kind in kinds if kind != "decode"), None) or "--" + next(iter(given)).replace("_", "-")
+        raise UsageError(f"{wrong} takes presets (--preset NAME), not {trained[0]!r}")
+    return ["decode"], trained
 
 
 def _rounds(seconds: float, window):
@@ -156,33 +180,57 @@ def _trainer(name: str, vocab: int, given: dict, backend: str, threads: int):
     return Trainer(model=model, data=data, config=options, f=operations(backend), threads=threads)
 
 
-def _decode(name: str, vocab: int, given: dict, seconds: float, backend: str) -> dict:
-    """Tokens a second when one text is written, sampling included, by a model that has learned nothing."""
-    from ..generate import packed
-    from ..generate.sampling import Options
-    from ..generate.stream import stream
+def _decode_preset(name: str, vocab: int, given: dict, seconds: float, backend: str) -> dict:
+    """Decoding with a model that has learned nothing: its text makes no difference to the speed."""
     from ..layers import Parameters
-    from ..text.tokenizer import char_tokenizer
-    from .loading import operations
     _, model = _model(name, vocab, {k: v for k, v in given.items() if k != "batch_size"})
-    params, size, context = Parameters(model.parameters()), model.config.vocab, model.config.context
+    params = Parameters(model.parameters())
     params.initialise(0)
-    parameters = params.count()
-    model, params = packed.pack(model, params)  # ternary weights as they are exported
-    tokenizer = char_tokenizer("".join(chr(0x4E00 + i) for i in range(size)), end_of_text=False)
+    return {"kind": "decode", "preset": name, **_decode_packed(model, params, seconds, backend)}
+
+
+def _decode_trained(name: str, seconds: float, backend: str) -> dict:
+    from .loading import open_run
+    trained = open_run(name, also=KINDS, called="measurement or run")
+    figures = (_decode(trained.run, seconds, backend) if trained.exported is not None else
+               _decode_packed(trained.model, trained.params, seconds, backend))
+    return {"kind": "decode", "run": trained.name, **figures}
+
+
+def _decode_packed(model, params, seconds: float, backend: str) -> dict:
+    """As `_decode`, of a model in the form in which it is exported."""
+    import tempfile
+    from pathlib import Path
+
+    from ..generate import packed
+    from .footprint import placeholder
+    with tempfile.TemporaryDirectory() as place, packed.Writing(Path(place) / "model") as writing:
+        packed.write_model(writing, model, params, placeholder(model.config.vocab).to_json(),
+                           {"run": "", "step": 0, "run_config": ""})
+        return _decode(writing.path, seconds, backend)
+
+
+def _decode(folder, seconds: float, backend: str) -> dict:
+    """Tokens a second when one text is written with an exported model, sampling included, and its memory."""
+    from ..generate import packed
+    from ..models import describe
+    from . import footprint
+    from .loading import operations
+    found = packed.read(folder)
+    model, context, tokenizer = found.model, found.model.config.context, footprint.placeholder(found.model.config.vocab)
     count = min(DECODE_TOKENS, max(1, context - DECODE_PROMPT))
 
     def write():
-        for _ in stream(model, params, operations(backend), tokenizer, [0] * min(DECODE_PROMPT, context),
-                        Options(temperature=0.8), seed=0, max_tokens=count):
-            pass
+        footprint.write(model, found.params, operations(backend), tokenizer, [0] * min(DECODE_PROMPT, context), count)
 
     write()
     windows, peak = _rounds(seconds, lambda s: _repeat(write, s))
     spent = statistics.median(t for window in windows for t in window)
-    return {"kind": "decode", "preset": name, "parameters": parameters, "vocab": size, "tokens": count,
-            "tokens_per_second": count / spent, "microseconds_per_token": spent / count * 1e6,
-            "packed": isinstance(model, packed.PackedModel), "peak_gflops": peak / 1e9}
+    resident = footprint.measure(folder, count, backend)
+    return {"parameters": describe.parameters(next(iter(model.walk())))["total"], "vocab": model.config.vocab,
+            "tokens": count, "tokens_per_second": count / spent, "microseconds_per_token": spent / count * 1e6,
+            "packed": isinstance(model, packed.PackedModel), "peak_gflops": peak / 1e9,
+            "resident_bytes": resident and resident._asdict()}
 
 
 def _peak_memory() -> int:
@@ -202,6 +250,9 @@ def _sentence(result: dict) -> str:
                 f"{result['seconds_per_step'] * 1e3:.1f} ms, "
                 f"dropout {result['dropout']:g}, {result['parameters']:,} parameters); {result['gflops']:.0f} GFLOP/s, "
                 f"{result['fraction_of_peak']:.0%} of this machine's {result['peak_gflops']:.0f}")
-    return (f"decode  {result['preset']}{', packed' if result['packed'] else ''}: "
+    resident = result["resident_bytes"]
+    memory = (f"; at most {resident['peak'] / 1e6:,.1f} MB resident, {resident['after'] / 1e6:,.1f} MB in the end, "
+              "beyond libraries and kernels" if resident else "")
+    return (f"decode  {result.get('preset') or result['run']}{', packed' if result['packed'] else ''}: "
             f"{result['tokens_per_second']:,.0f} tokens/s, one text at a time "
-            f"({result['microseconds_per_token']:.0f} µs a token, {result['tokens']} after a prompt)")
+            f"({result['microseconds_per_token']:.0f} µs a token, {result['tokens']} after a prompt){memory}")

@@ -6,7 +6,7 @@ import time
 import click
 
 from ..errors import DataMissing, UsageError, nearest
-from .common import SETTINGS, console, emit_json, note, output_options
+from .common import SETTINGS, console, emit_json, note, output_options, threads_option
 from .loading import open_data
 
 _SHOWN_CHARACTERS = 1_200
@@ -19,6 +19,7 @@ def data():
 
 def _source_options(command):
     for option in (
+            threads_option,
             click.option("--seed", type=int, default=0, show_default=True,
                          help="Of the split, and of generated stories."),
             click.option("--size", metavar="N|SIZE",
@@ -91,7 +92,8 @@ def get(name: str, subset: str | None, as_json: bool, quiet: bool):
               epilog="Example: tinylm data prepare notes.txt --documents blank-line")
 @_source_options
 @output_options
-def prepare(source: str, documents: str, size: str | None, vocab: str | None, seed: int, as_json: bool, quiet: bool):
+def prepare(source: str, documents: str, size: str | None, vocab: str | None, seed: int, as_json: bool, quiet: bool,
+            cpu_threads: int):
     """Turn a corpus or a text into tokens.
 
     The split into training and validation is by document: a tenth of them, always the same for the
@@ -112,7 +114,7 @@ def prepare(source: str, documents: str, size: str | None, vocab: str | None, se
 @click.option("--split", default="train", show_default=True, metavar="train|val", help="Of which part.")
 @output_options
 def show(source: str, documents: str, size: str | None, vocab: str | None, seed: int, count: int, split: str,
-         as_json: bool, quiet: bool):
+         as_json: bool, quiet: bool, cpu_threads: int):
     """Print some documents and the counts.
 
     For stories also the entropy floor: the loss in bits per byte that no model can go below.

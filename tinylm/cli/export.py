@@ -7,8 +7,6 @@ import click
 
 from .common import SETTINGS, emit_json, note, output_options, threads_option
 
-_TEXTS, _TOKENS = 2, 64  # what training's and the folder's scores are compared on: so many texts, so long
-
 
 @click.command(context_settings=SETTINGS, epilog="Example: tinylm export latest my-model")
 @output_options
@@ -24,8 +22,8 @@ def export(run: str, out: Path, checkpoint: str | None, head_bits: str, as_json:
 
     Ternary weights take two bits each, in the layout in which they are multiplied; everything else stays
     float32, with --head-bits 8 everything but the head and the embedding it shares.  The folder's scores are
-    compared with those of the run before it gets its name.  `tinylm generate` and `tinylm eval` take the folder
-    as they take a run.
+    compared with those of the run before it gets its name.  What takes a run to use it takes the folder too:
+    generate, eval, info, trace, audit, bench decode.
     """
     from .. import kernels
     from ..audit import suite
@@ -60,32 +58,21 @@ def export(run: str, out: Path, checkpoint: str | None, head_bits: str, as_json:
 
 def _parity(trained, exported, head_bits: int) -> dict:
     """The folder's scores beside those of the run, for whole texts and token by token.   Raises CheckFailed"""
-    import numpy as np
-
     from .. import kernels
+    from ..audit import packing
     from ..errors import CheckFailed
     from ..generate.packed import reference
     from ..layers import Pass
     from ..ops.random import generator
 
-    model, length = trained.model, min(_TOKENS, trained.model.config.context)
-    tokens = generator(0, "export").integers(0, model.config.vocab, (_TEXTS, length)).astype(np.int32)
-    plain = reference(model, trained.params, head_bits)
-    want = model.logits(tokens, plain)
-    run, state = Pass(f=kernels, p=exported.params), exported.model.start(_TEXTS, length)
-    whole = exported.model.logits(tokens, run)
-    # What streaming may differ by in the original is no fault of the folder: compare like with like.
-    before = model.start(_TEXTS, length)
-    gaps = [np.abs(whole - want).max()]
-    for t in range(length):
-        piece = tokens[:, t:t + 1]
-        gaps.append(np.abs(exported.model.extend(piece, state, run) - model.extend(piece, before, plain)).max())
-    worst = float(max(gaps))
-    if not worst == 0:
-        raise CheckFailed(f"the packed model's scores differ from the run's by up to {worst:.3g}")
-    rounding = float(np.abs(want - model.logits(tokens, Pass(f=kernels, p=trained.params))).max())
-    return {"to_the_bit": True, "largest_difference": worst, "scores": 2 * want.size, "head_bits": head_bits,
-            "head_rounding": rounding}
+    plain = reference(trained.model, trained.params, head_bits)
+    found = packing.parity(exported.model, Pass(kernels, exported.params), trained.model, plain, generator(0, "export"))
+    if found.where is not None:
+        raise CheckFailed(f"the packed model's scores {found.where} differ from the run's by up to {found.largest:.3g}")
+    tokens = packing.texts(trained.model, generator(0, "export"))
+    rounded, exact = (trained.model.logits(tokens, run) for run in (plain, Pass(kernels, trained.params)))
+    return {"to_the_bit": True, "largest_difference": found.largest, "scores": found.scores, "head_bits": head_bits,
+            "head_rounding": float(abs(rounded - exact).max())}
 
 
 def _same(parity: dict) -> str:

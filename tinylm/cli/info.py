@@ -20,7 +20,7 @@ def _model_options(command):
                          help="Whose memory and time: the kernels' or the definitions'."),
             click.option("--vocab", type=click.IntRange(1, 2**31 - 1), metavar="N",
                          help="Vocabulary size, where the preset leaves it to the data."),
-            click.argument("name", metavar="PRESET|RUN")):
+            click.argument("name", metavar="PRESET|RUN|FOLDER")):
         command = option(command)
     return command
 
@@ -29,34 +29,42 @@ def _model_options(command):
 class _Subject:
     """What is described: a model, where it comes from, and how it is (to be) trained.
 
+    model        as it is declared
+    running      the same, or its packed form, which is what is run
     params       trained weights, or None for a preset
     vocab_from   where the vocabulary size comes from
+    files        bytes of the exported folder, None where it is not one
     """
 
     name: str
     title: str
     model: Any
+    running: Any
     params: Any
     batch_size: int
     vocab_from: str
+    files: int | None = None
 
 
 def _subject(name: str, vocab: int | None) -> _Subject:
-    """The preset or run of this name.   Raises UsageError where there is neither."""
+    """The preset, run or exported model of this name.   Raises what `loading.open_run` does."""
     from .. import config, models
     from ..errors import UsageError
-    from . import loading
+    from ..generate import packed
+    from .loading import open_run
 
     if name not in config.preset_names():
-        if not loading.is_run(name):
-            raise loading.unknown(name)
+        found = open_run(name, also=config.preset_names(), called="preset or run")
         if vocab is not None:
-            raise UsageError(f"--vocab {vocab}: {name} is a run, its vocabulary is fixed")
-        run = loading.open_run(name)
-        options = run.config()
-        title = f"{options.preset} on {options.setup.data}, {run.which or 'this'} checkpoint, step {run.step:,}"
-        return _Subject(run.name, title, run.model, run.params, options.recipe.batch_size,
-                        f"the run's tokenizer {run.tokenizer.name}")
+            raise UsageError(f"--vocab {vocab}: {name} has been trained, its vocabulary is fixed")
+        options, exported = found.config(), found.exported
+        if exported is None:
+            form, source = f"{found.which or 'this'} checkpoint", "the run's tokenizer"
+        else:
+            form, source = f"exported from {exported}", "the folder's tokenizer"
+        return _Subject(found.name, f"{options.preset} on {options.setup.data}, {form}, step {found.step:,}",
+                        found.architecture, found.model, found.params, options.recipe.batch_size,
+                        f"{source} {found.tokenizer.name}", None if exported is None else packed.size_of(found.run))
     preset = config.load_preset(name)
     shape = dict(preset["model"])
     family, given = shape.pop("family"), shape.pop("vocab", None)
@@ -67,8 +75,8 @@ def _subject(name: str, vocab: int | None) -> _Subject:
     else:
         size, source = _vocabulary_of(preset.get("data"))
     batch_size = preset.get("train", {}).get("batch_size", config.Recipe.batch_size)
-    return _Subject(name, preset.get("title", ""), models.build(family, {**shape, "vocab": size}), None,
-                    batch_size, source)
+    model = models.build(family, {**shape, "vocab": size})
+    return _Subject(name, preset.get("title", ""), model, model, None, batch_size, source)
 
 
 def _vocabulary_of(corpus: str | None) -> tuple[int, str]:
@@ -99,7 +107,7 @@ def _measured(quiet: bool, go, *args):
               help="For the memory of activations (default: the preset's).")
 def info(name: str, vocab: int | None, batch_size: int | None, backend: str, as_json: bool, quiet: bool,
          cpu_threads: int):
-    """Parameters, operations and memory of a preset or run.
+    """Parameters, operations and memory of a preset, run or exported folder.
 
     One multiplication with its addition is two flops.  Counted are the matrix products, and those of
     attention at the average position of a full context.
@@ -121,7 +129,8 @@ def info(name: str, vocab: int | None, batch_size: int | None, backend: str, as_
         "flops_per_token": describe.flops(model, context),
         "multiplies_per_token": describe.multiplies(model, context),
         "inference_per_token": describe.costs(model, context),
-        "bytes": _measured(quiet, describe.memory, model, operations(backend), batch_size, context),
+        "bytes": {**_measured(quiet, describe.memory, model, operations(backend), batch_size, context),
+                  **({} if subject.files is None else {"files": subject.files})},
         "batch_size": batch_size, "context": context, "backend": backend}
     if as_json:
         emit_json(answer)
@@ -154,10 +163,12 @@ def _print_info(answer: dict, axes: dict[str, int]) -> None:
     out.print(table)
 
     flops, size = answer["flops_per_token"], answer["bytes"]
+    files = [("", _size(size["files"]), "files of the folder")] if "files" in size else []
     lines = [("flops/token", f"{flops['forward']:,.0f}", "forward: 2 for each multiplication in a product"),
              ("", f"{flops['backward']:,.0f}", "backward: twice the forward"),
              ("memory", _size(size["weights"]), "weights, float32"),
              ("", _size(size["packed"]), "weights packed for inference"),
+             *files,
              ("", _size(size["gradients"]), "gradients"),
              ("", _size(size["optimizer"]), "optimizer: Adam's two moments"),
              ("", _size(size["activations"]),
@@ -216,7 +227,7 @@ def trace(name: str, vocab: int | None, batch_size: int, context: int | None, ev
     from .loading import operations
 
     subject = _subject(name, vocab)
-    model, params = subject.model, subject.params
+    model, params = subject.running, subject.params
     if (context or 1) > model.config.context:
         raise UsageError(f"--context {context}: {name} has positions for {model.config.context}")
     context = context or model.config.context

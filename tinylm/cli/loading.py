@@ -4,11 +4,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..errors import DataMissing, UsageError, nearest
+from ..errors import DataMissing, UsageError
 from .common import console, note
 
 
@@ -22,6 +23,7 @@ class Trained:
     params      its weights (`layers.Parameters`); of an exported model those that are not ternary
     state       what the training loop kept; None for an exported model
     options     the run's resolved options as TOML, where they come with the model
+    exported    name of the run that an exported model comes from; None for a checkpoint
     """
 
     run: Path
@@ -32,10 +34,16 @@ class Trained:
     tokenizer: Any
     state: dict | None = None
     options: str | None = None
+    exported: str | None = None
 
     @property
     def name(self) -> str:
         return self.run.name
+
+    @property
+    def architecture(self):
+        """The model as it was declared and trained, also where `model` is a packed one."""
+        return next(iter(self.model.walk()))
 
     def config(self):
         """The run's resolved options (`config.Config`).   Raises DataMissing where they are lost"""
@@ -57,10 +65,14 @@ def operations(backend: str) -> ModuleType:
     return importlib.import_module("tinylm.kernels" if backend == "numba" else "tinylm.ops")
 
 
-def find_run(name: str) -> Path:
+def find_run(name: str, also: Iterable[str] = (), called: str = "run") -> Path:
     """A run's folder: a path, a name under runs/, the unambiguous beginning of one, or `latest`.
 
-    Raises    DataMissing where there is none, UsageError where a beginning fits several
+    also      other names that would have been right, and
+    called    what all of them are called, for the message
+
+    Raises    UsageError where a beginning fits several runs, and as `rundir.find`, which decides for all commands
+              what a wrong name is and what is missing data
     """
     from ..train import rundir
 
@@ -68,15 +80,18 @@ def find_run(name: str) -> Path:
                   and p.name.startswith(name)) if name and not (rundir.RUNS / name).exists() else []
     if len(fits) > 1 and not Path(name).exists():
         raise UsageError(f"{name!r} fits {len(fits)} runs: {', '.join(fits[:4])}{', …' if len(fits) > 4 else ''}")
-    return rundir.find(fits[0] if fits and not Path(name).exists() else name)
+    return rundir.find(fits[0] if fits and not Path(name).exists() else name, also=also, called=called)
 
 
-def open_run(name: str, which: str | None = None) -> Trained:
+def open_run(name: str, which: str | None = None, also: Iterable[str] = (), called: str = "run") -> Trained:
     """The model of a run, of the folder of one checkpoint, or of the folder of an exported model.
 
     which     "best" or "last"; None: the best if the run has measured one, else the last
+    also      other names that would have been right, and
+    called    what all of them are called, for the message
 
-    Raises    DataMissing where there is none or it is damaged, UsageError where it does not build
+    Raises    UsageError where nothing is called so (see `rundir.find`) or the options do not build a model,
+              DataMissing where something is, but no model or a damaged one
     """
     from .. import models
     from ..generate import packed
@@ -89,11 +104,12 @@ def open_run(name: str, which: str | None = None) -> Trained:
             raise UsageError(f"--checkpoint {which}: {name} is an exported model, which has only one")
         found = packed.read(folder)
         return Trained(folder.resolve(), "", found.about["step"], found.model, found.params,
-                       _tokenizer(found.tokenizer, found.model, folder), options=found.about["run_config"])
+                       _tokenizer(found.tokenizer, found.model, folder), options=found.about["run_config"],
+                       exported=found.about["run"])
     if (folder / checkpoint.STATE).is_file():
         run, which = folder.resolve().parent.parent, ""
     else:
-        run = find_run(name)
+        run = find_run(name, also, called)
         which = which or ("best" if (run / "checkpoints" / "best").exists() else "last")
         folder = run / "checkpoints" / which
     found = checkpoint.read(folder)
@@ -141,20 +157,3 @@ def open_data(source: str, documents: str = "auto", size: str | None = None, see
     for text in found.notes:
         note(text, quiet)
     return found
-
-
-def is_run(name: str) -> bool:
-    """Whether `open_run` would find something of this name."""
-    try:
-        return (Path(name) / "state.json").is_file() or bool(find_run(name))
-    except DataMissing:
-        return False
-
-
-def unknown(name: str) -> UsageError:
-    """Neither a preset nor a run has this name."""
-    from .. import config
-    from ..train import rundir
-
-    runs = [p.name for p in rundir.RUNS.glob("*") if p.is_dir()]
-    return UsageError(f"no preset or run is called {name!r}" + nearest(name, [*config.preset_names(), *runs]))

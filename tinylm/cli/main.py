@@ -20,7 +20,7 @@ COMMANDS = {
     "generate": ("generate", "generate", "Write text with a trained model."),
     "eval": ("generate", "evaluate", "Measure a trained model's loss, with units."),
     "export": ("export", "export", "Write a trained model as a folder to keep: packed, with a model card."),
-    "info": ("info", "info", "Parameters, operations and memory of a preset or run."),
+    "info": ("info", "info", "Parameters, operations and memory of a preset, run or exported folder."),
     "trace": ("info", "trace", "The shape tree: every layer, in and out."),
     "data": ("data", "data", "Corpora: list, get, prepare, show."),
     "audit": ("audit", "audit", "Check gradients, causality, kernels, streaming and units."),

@@ -76,7 +76,7 @@ def show(run, as_json, quiet):
     """Show one run: losses with their units, the curve, the newest sample, the configuration."""
     from ..report import record as records
     from ..report import terminal
-    from ..report.words import count, duration, number, percent, printable, short
+    from ..report.words import chinchilla, count, duration, number, printable, short
     from .loading import find_run
     r = records.read(find_run(run))
     if as_json:
@@ -101,7 +101,7 @@ def show(run, as_json, quiet):
     if r.epochs is not None:
         rows.append(["epochs", short(r.epochs)])
     if r.chinchilla is not None:
-        rows.append(["Chinchilla", f"{percent(r.chinchilla)} of 20 tokens per parameter"])
+        rows.append(["Chinchilla", chinchilla(r.tokens, r.parameters)])
     report = r.path / "report.html"
     rows.append(["report", str(report) if report.is_file() else "none"])
     _table(None, rows)

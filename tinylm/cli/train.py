@@ -16,7 +16,6 @@ SAMPLE_TOKENS = 300
 SAMPLE_TEMPERATURE = 0.8
 DRY_SECONDS = 2.0
 PEAK_SECONDS = 0.1
-CHINCHILLA = 20  # tokens a parameter; Hoffmann et al. 2022, arXiv:2203.15556, as usually rounded
 
 _PLACEHOLDERS = {"time_budget": "TIME", "warmup": "LENGTH", "schedule": "constant|cosine", "data": "CORPUS|FILE",
                  "documents": "auto|blank-line|whole", "size": "N|SIZE", "vocab": "N|characters",
@@ -291,6 +290,7 @@ def _peak(backend: str) -> float | None:
 
 def _dry_run(options, model, data, threads, notes, as_json, quiet):
     from ..models import describe
+    from ..report.words import CHINCHILLA, chinchilla, duration
     from ..train.loop import Trainer
     from .loading import operations
 
@@ -316,15 +316,13 @@ def _dry_run(options, model, data, threads, notes, as_json, quiet):
     if as_json:
         emit_json(answer)
         return 0
-    from ..report.words import duration
     need = sum(memory.values()) - memory["packed"]
     rows = [
         ("model", f"{options.preset}, {parameters:,} parameters, vocabulary {model.config.vocab}"),
         ("text", f"{data.name}, {data.train_tokens:,} training tokens"),
         ("training", f"{steps:,} steps of {trainer.tokens_per_step:,} tokens = {tokens:,} tokens"),
         ("epochs", f"{answer['epochs']:.2f}"),
-        ("Chinchilla", f"{answer['chinchilla']:.3g} x the {CHINCHILLA * parameters:,} tokens (20 a parameter) that "
-                       "fit a model of this size"),
+        ("Chinchilla", chinchilla(tokens, parameters)),
         ("memory", f"{need / 2**20:,.0f} MiB, {memory['activations'] / 2**20:,.0f} of it activations"),
         ("speed", f"{answer['tokens_per_second']:,.0f} tokens/s, measured for {DRY_SECONDS:g} s"),
         ("time", f"{duration(answer['seconds'])}, {evaluations:,} evaluations included")]

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import DataMissing, TinylmError
 from ..layers import Pass
-from ..units import Loss
+from ..units import Loss, Sums
 
 
 def evaluate(model, params, f, tokenizer, windows: Iterable[tuple[np.ndarray, np.ndarray]]) -> Loss:
@@ -18,15 +18,12 @@ def evaluate(model, params, f, tokenizer, windows: Iterable[tuple[np.ndarray, np
     Raises    DataMissing where the targets stand for no text at all, TinylmError where the loss is
               not finite
     """
-    nats, tokens, bytes_, chars = 0.0, 0, 0, 0
-    run = Pass(f=f, p=params)
+    run, total = Pass(f=f, p=params), Sums()
     for inputs, targets in windows:
-        nats += float(model.forward(inputs, targets, run).sum(dtype=np.float64))
-        tokens += targets.size
-        bytes_ += int(tokenizer.token_bytes[targets].sum())
-        chars += int(tokenizer.token_chars[targets].sum())
-    if not np.isfinite(nats):
+        nats = float(model.forward(inputs, targets, run).sum(dtype=np.float64))
+        total += Sums.of(targets, tokenizer.token_bytes, tokenizer.token_chars, nats)
+    if not np.isfinite(total.nats):
         raise TinylmError("the model's loss is not finite: its parameters are damaged")
-    if not (tokens and bytes_ and chars):
+    if not (total.tokens and total.bytes and total.chars):
         raise DataMissing("there is no text to evaluate on")
-    return Loss(nats, tokens, bytes_, chars, tokenizer.digest)
+    return total.loss(tokenizer.digest)

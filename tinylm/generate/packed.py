@@ -110,28 +110,38 @@ class PackedModel:
 
     It has what `tinylm.models` asks of a model but `backward`; its parameters are the float ones.
 
-    stream   all packed weights in the order in which a token meets them: what those in `weights` are views of
-    head     the head's weight with 8 bits, or None where it is among the float parameters
+    model    as it was declared, with all of its parameters; the layers in it do the work
+    stream   all packed weights in the order in which a token meets them: what those in `weights` are views of;
+             None where the weights are not packed
+    int8     the head's weight with 8 bits, or None where it is among the float parameters
     """
 
-    def __init__(self, model: Thunderbolt, weights: Mapping[str, PackedWeight | Ternary], stream: np.ndarray,
-                 head: Int8Weight | None = None):
-        self.model, self.weights, self.stream, self.head = model, dict(weights), stream, head
-        self.name, self.family, self.config = model.name, model.family, model.config
+    def __init__(self, model: Thunderbolt, weights: Mapping[str, PackedWeight | Ternary], stream: np.ndarray | None,
+                 int8: Int8Weight | None = None):
+        self.model, self.weights, self.stream, self.int8 = model, dict(weights), stream, int8
+        self.name, self.family, self.config, self.head = model.name, model.family, model.config, model.head
 
     def parameters(self):
         return [p for p in self.model.parameters() if p.kind == "float"]
 
+    def walk(self):
+        """The model as declared and every layer inside it."""
+        return self.model.walk()
+
+    def unpacked(self) -> PackedModel:
+        """The same model with its codes as bytes, which the operations of training multiply."""
+        return PackedModel(self.model, {
+            name: Ternary(unpack_ternary(w.packed, _shape(self.model, name)), w.scale)
+            if isinstance(w, PackedWeight) else w for name, w in self.weights.items()}, None, self.int8)
+
     def _inside(self, run: Pass) -> Pass:
         run.made.update(self.weights)  # where layers look for codes before they make them
-        return dataclasses.replace(run, f=_Operations(run.f, self._head(run) if self.head else None))
+        return dataclasses.replace(run, f=_Operations(run.f, self._packed_head(run) if self.int8 else None))
 
-    def _head(self, run: Pass):
+    def _packed_head(self, run: Pass):
         """The head as products take it, with 8 bits or 32."""
-        name = self.model.head.weight.name
-        if self.head is None:
-            return run.once(name, run.f.pack)
-        return run.once(name, lambda _: run.f.pack_int8(self.head))
+        return run.once(self.head.weight.name,
+                        run.f.pack if self.int8 is None else lambda _: run.f.pack_int8(self.int8))
 
     def forward(self, tokens, targets, run):
         return self.model.forward(tokens, targets, self._inside(run))
@@ -144,7 +154,7 @@ class PackedModel:
 
     def extend(self, tokens, state, run):
         """As `Thunderbolt.extend`; one token of one text goes through `decode_step`, with the same bits."""
-        if tokens.shape == (1, 1) and run.f is kernels and self.config.activation_bits:
+        if tokens.shape == (1, 1) and run.f is kernels and self.stream is not None:
             if "decode" not in run.made:
                 run.made["decode"] = self.decode_weights(run)
             state.to_rows(self.model)
@@ -171,7 +181,7 @@ class PackedModel:
             head_norm=np.stack(of(*(b.mixer.norm for b in blocks))),
             lower=np.array([b.mixer.lower for b in blocks], np.float32), packed=self.stream,
             scales=np.array([[w.scale for w in block] for block in weights], np.float32),
-            last_norm=of(model.norm)[0], head=self._head(run),
+            last_norm=of(model.norm)[0], head=self._packed_head(run),
             heads=self.config.heads, hidden=matrices[0][4].weight.shape[0], eps=NORM_EPS))
 
 
@@ -298,8 +308,9 @@ def size_of(folder: Path) -> int:
 # -- reading ----------------------------------------------------------------------------------------
 
 def is_export(folder: Path) -> bool:
-    """Whether this looks like an exported model: it need not be a whole one."""
-    return (folder / CONFIG).is_file() and (folder / MODEL).exists() and not (folder / "state.json").exists()
+    """Whether this looks like an exported model, and not like a run or a checkpoint: it need not be a whole one."""
+    return any((folder / name).is_file() for name in (CONFIG, MODEL)) and not any(
+        (folder / name).exists() for name in ("state.json", "config.toml"))
 
 
 def read(folder: Path) -> Exported:
@@ -308,7 +319,7 @@ def read(folder: Path) -> Exported:
     Raises    DataMissing, in one line that names the file and the tensor, where anything is missing, damaged,
               outside the layout, or of a newer format
     """
-    about = _read_about(folder / CONFIG)
+    about = read_about(folder)
     try:
         model = models.build(about["family"], about["config"])
     except UsageError as error:
@@ -332,12 +343,13 @@ def _for_inference(model: Layer, tensors: dict[str, np.ndarray], path: Path, hea
     params, weights, stream, head = _fill(model, tensors, path, head_bits)
     if not weights:
         return model, params
-    if not model.config.activation_bits:  # a float product wants the codes themselves
-        weights = {name: Ternary(unpack_ternary(w.packed, _shape(model, name)), w.scale) for name, w in weights.items()}
-    return PackedModel(model, weights, stream, head), params
+    found = PackedModel(model, weights, stream, head)
+    return found if model.config.activation_bits else found.unpacked(), params  # a float product wants the codes
 
 
-def _read_about(path: Path) -> dict:
+def read_about(folder: Path) -> dict:
+    """The content of config.json.   Raises DataMissing"""
+    path = folder / CONFIG
     try:
         about = json.loads(path.read_bytes())
     except OSError as error:

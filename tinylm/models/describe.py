@@ -6,6 +6,7 @@ activations, softmax, lookups and sums are left out; they are few.
 """
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ import numpy as np
 
 from ..layers import Cost, Layer, Parameters, Pass, Tape
 from ..layers.base import FLOAT_BYTES
+from ..ops.packed import packed_shape
 
-PACKED_BITS = 2      # of a ternary code; each ternary tensor has one float32 scale besides
 BACKWARD = 2         # every product has two in the backward pass: one for each of its factors
 MOMENTS = 2          # Adam keeps two numbers a parameter
 PASSES = 3           # timed by `trace`
@@ -113,14 +114,14 @@ def memory(model: Layer, f, batch_size: int, context: int) -> dict[str, int]:
     """Bytes that training needs: {weights, packed, gradients, optimizer, activations}.
 
     weights      parameters as float32
-    packed       parameters for inference: ternary ones at four codes a byte and a scale each
+    packed       parameters for inference: ternary ones at four codes a byte, with what pads them, and a scale each
     gradients    one number a parameter
     optimizer    Adam's two moments
     activations  what one forward pass keeps for the backward pass: measured on one text of `context`
                  tokens with the operations `f`, times batch_size
     """
     declared, count = model.parameters(), parameters(model)
-    codes = sum(-(-p.size * PACKED_BITS // 8) + FLOAT_BYTES for p in declared if p.kind == "ternary")
+    codes = sum(math.prod(packed_shape(*p.shape)) + FLOAT_BYTES for p in declared if p.kind == "ternary")
     return {"weights": FLOAT_BYTES * count["total"], "packed": codes + FLOAT_BYTES * count["float"],
             "gradients": FLOAT_BYTES * count["total"], "optimizer": MOMENTS * FLOAT_BYTES * count["total"],
             "activations": batch_size * activations(model, f, 1, context)}
@@ -225,7 +226,7 @@ def trace(model: Layer, params: Parameters, f, batch: int, context: int) -> list
         for child in layer.children():
             yield from visit(child, depth + 1)
 
-    return list(visit(model, 0))
+    return list(visit(next(iter(model.walk())), 0))  # of a packed model, what is inside
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import TinylmError
 from . import curves
 from .record import Record, read, ternary_layers
-from .words import UNITS, clock, count, duration, finite, number, percent, printable, short
+from .words import UNITS, chinchilla, clock, count, duration, finite, number, printable, short
 
 _PLAIN = {"finished": "finished", "running": "running"}
 _MOST_ROWS = 400     # of the loss table
@@ -137,8 +137,7 @@ def _position(record: Record) -> str:
         epochs = (f" The training text has {short(record.train_tokens)} tokens, so it was read "
                   f"{short(record.epochs)} times.")
     return (f'<h2>How far along</h2>\n<div class="meter"><i style="width:{100 * min(1.0, share):.1f}%"></i></div>'
-            f"<p>{short(record.tokens)} tokens seen of the {short(20 * record.parameters)} that are 20 per "
-            f"parameter: <b>{percent(share)}</b>.{epochs}</p>"
+            f"<p>{short(record.tokens)} tokens seen: <b>{chinchilla(record.tokens, record.parameters)}</b>.{epochs}</p>"
             '<p class="soft">Twenty tokens per parameter is about where Hoffmann et al. (2022, "Chinchilla") found '
             "a given amount of computing best spent. Below it, more training pays better than a larger model.</p>")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import DataMissing
 from ..train import rundir
-from .words import clock, finite
+from .words import CHINCHILLA, clock, finite
 
 _LONGEST_SAMPLE = 20_000  # bytes; a sample is a page, not a book
 
@@ -145,8 +145,8 @@ class Record:
 
     @property
     def chinchilla(self) -> float | None:
-        """Tokens seen over 20 per parameter."""
-        return self.tokens / (20 * self.parameters) if self.tokens is not None and self.parameters else None
+        """Tokens seen over CHINCHILLA per parameter."""
+        return self.tokens / (CHINCHILLA * self.parameters) if self.tokens is not None and self.parameters else None
 
     # -- losses -------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,11 @@ _BACKGROUND = re.compile(r"\x1b\[48;[0-9;]*m")
 
 @dataclass(frozen=True)
 class Series:
-    """A named line: x and y of equal length; `mark`, one character, stands on each point."""
+    """A named line: x and y of equal length.
+
+    mark   one character.  In a chart where one line has a mark it stands on the line's points; where several have
+           one, marks tell the lines apart and take turns along them, since points may lie on one another.
+    """
 
     name: str
     x: Sequence[float]
@@ -93,13 +98,18 @@ def chart(series: Sequence[Series], *, width: int, height: int, floor: float | N
     if floor is not None and finite(floor):
         figure.line(floor, "horizontal", style="dotted", pixel=FLOOR)
     for one in series:
-        x, y = one.points
-        x, y = _below(*thin(x, y, 2 * width), high)
+        x, y = _below(*thin(*one.points, 2 * width), high)
         if one.line and len(x) > 1:
             figure.draw(figure.signal(x, y, marker=plotext.marker("braille", pixel=one.colour)).lines())
-        if one.mark or len(x) == 1:
+    marked = [s for s in series if s.mark and s.points[0]]
+    for one in series:  # after all lines, which would cover them
+        if len(marked) > 1 and one in marked:
+            a, b = _turns(one, marked.index(one), len(marked), high, right, width // 6, 2 * width)
+        elif one.mark or len(one.points[0]) == 1:
             a, b = _marks(one, high, max(2, width // 8))
-            figure.draw(figure.signal(a, b, marker=plotext.marker(one.mark or "•", pixel=one.colour)))
+        else:
+            continue
+        figure.draw(figure.signal(a, b, marker=plotext.marker(one.mark or "•", pixel=one.colour)))
     # plotext paints white behind what it colours; the terminal's own background shall stay.
     out = Text.from_ansi(_BACKGROUND.sub("", figure.build().string()), no_wrap=True)
     out.rstrip()
@@ -111,6 +121,27 @@ def _marks(one: Series, high: float, most: int) -> tuple[list[float], list[float
     points = [(a, b) for a, b in zip(*one.points) if b <= high]
     points = points[::-1][::max(1, -(-len(points) // most))]
     return [a for a, _ in points], [b for _, b in points]
+
+
+def _turns(one: Series, number: int, of: int, high: float, right: float, most: int,
+           finest: int) -> tuple[list[float], list[float]]:
+    """Places along the line where it is this one's turn: places of different lines are never above one another.
+
+    A line that ends before its first turn, or leaves through the top at all of them, has its mark on its last point.
+    """
+    x, y = thin(*one.points, finest)
+    turns = [right * (place + 0.5) / most for place in range(number, max(most, of), of)]
+    found = [(at, _between(x, y, at)) for at in turns if x[0] <= at <= x[-1]]
+    found = [(a, b) for a, b in found if b <= high] or [(one.points[0][-1], one.points[1][-1])]
+    return [a for a, _ in found], [b for _, b in found]
+
+
+def _between(x: Sequence[float], y: Sequence[float], at: float) -> float:
+    """Height of the line at a place within it."""
+    i = max(1, bisect_left(x, at))
+    if i == len(x) or x[i] == x[i - 1]:
+        return y[i - 1]
+    return y[i - 1] + (at - x[i - 1]) / (x[i] - x[i - 1]) * (y[i] - y[i - 1])
 
 
 def _below(x: list[float], y: list[float], high: float) -> tuple[list[float], list[float]]:

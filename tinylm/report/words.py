@@ -5,6 +5,8 @@ import math
 import time
 import unicodedata
 
+CHINCHILLA = 20  # tokens per parameter; Hoffmann et al. 2022, arXiv:2203.15556, as usually rounded
+
 UNITS = {
     "nats/token": "What training minimises: the mean of −ln(probability the model gave to the token that came "
                   "next). 0 means always certain and right; guessing evenly among V tokens gives ln V. It depends "
@@ -53,6 +55,14 @@ def short(value) -> str:
 def percent(share) -> str:
     """A share of 1 with three significant digits: 28.3 %, 0.00942 %, 340 %."""
     return f"{float(f'{100 * share:.3g}'):,.10g} %" if finite(share) else "–"
+
+
+def chinchilla(tokens, parameters) -> str:
+    """How far a model is trained, as a share of CHINCHILLA tokens a parameter, with that number."""
+    if not (finite(tokens) and finite(parameters) and parameters):
+        return "–"
+    wanted = CHINCHILLA * parameters
+    return f"{percent(tokens / wanted)} of {short(wanted)} tokens, {CHINCHILLA} per parameter"
 
 
 def duration(seconds) -> str:

@@ -27,7 +27,7 @@ from ..errors import DataMissing, Diverged, TinylmError, UsageError
 from ..layers import Parameters, Pass, Tape
 from ..models import describe
 from ..ops.random import dropout_key
-from ..units import Loss
+from ..units import Loss, Sums
 from . import checkpoint as checkpoints
 from .checkpoint import Checkpoint
 from .events import (
@@ -85,18 +85,6 @@ class TrainingData:
     floor: FloorCheck | None = None
 
 
-class Sums(NamedTuple):
-    """Losses summed up so far."""
-
-    nats: float = 0.0
-    tokens: int = 0
-    bytes: int = 0
-    chars: int = 0
-
-    def plus(self, other: Sums) -> Sums:
-        return Sums(*(a + b for a, b in zip(self, other)))
-
-
 class Speed(NamedTuple):
     """Measured before training: seconds of a step and of an evaluation."""
 
@@ -135,7 +123,7 @@ class Trainer:
         self.decayed = self.params.flat.size if self.recipe.decay_all else self.params.decayed
         self.quality = TernaryQuality(self.params, f)
         self._dlosses: np.ndarray | None = None
-        self._validation = [(inputs, targets, self._sizes(targets)) for inputs, targets in data.validation]
+        self._validation = [(inputs, targets, self._sums(targets)) for inputs, targets in data.validation]
         self._codes: dict[str, np.ndarray] = {}  # from the checkpoint
         self._stop = False
 
@@ -296,7 +284,7 @@ class Trainer:
         spent = clock() - start
         self.step += 1
         self.tokens += sums.tokens
-        self._since, self._since_seconds = self._since.plus(sums), self._since_seconds + spent
+        self._since, self._since_seconds = self._since + sums, self._since_seconds + spent
         self._train_seconds += spent
         self._lr, self._norm = lr, norm
         return Stepped(*self._here(), self._loss(sums), lr, norm, self.plan.fraction(self.step))
@@ -392,7 +380,7 @@ class Trainer:
             nats = self._backward(inputs, targets, self._dlosses, step, micro, made)
             if not math.isfinite(nats):
                 self._diverge(step, micro, "the loss")
-            sums = sums.plus(self._sizes(targets)._replace(nats=nats))
+            sums += self._sums(targets, nats)
         norm = self.f.global_norm(self.grads.flat) / recipe.accumulate
         if not math.isfinite(norm):
             self._diverge(step, recipe.accumulate - 1, "the gradient norm")
@@ -425,17 +413,15 @@ class Trainer:
             if not math.isfinite(nats):
                 where = self._first_bad_layer(inputs, targets, run) or _ALL_FINITE
                 raise Diverged(f"step {self.step:,}: the validation loss is not finite; {where}")
-            total = total.plus(sizes._replace(nats=nats))
+            total += sizes._replace(nats=nats)
         return total
 
-    def _sizes(self, targets: np.ndarray) -> Sums:
-        """Tokens, and the bytes and characters of raw text they stand for."""
-        return Sums(0.0, targets.size, int(self.data.token_bytes[targets].sum()),
-                    int(self.data.token_chars[targets].sum()))
+    def _sums(self, targets: np.ndarray, nats: float = 0.0) -> Sums:
+        return Sums.of(targets, self.data.token_bytes, self.data.token_chars, nats)
 
     def _loss(self, sums: Sums) -> Loss:
         # A batch of one token can be an end-of-text, which has no bytes; it then counts as one.
-        return Loss(sums.nats, sums.tokens, max(1, sums.bytes), max(1, sums.chars), self.data.tokenizer)
+        return sums._replace(bytes=max(1, sums.bytes), chars=max(1, sums.chars)).loss(self.data.tokenizer)
 
     # -- when a number is not finite ----------------------------------------------------------------
 

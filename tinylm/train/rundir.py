@@ -21,6 +21,7 @@ import platform
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -49,19 +50,30 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def find(name: str | os.PathLike, base: Path = RUNS) -> Path:
+def find(name: str | os.PathLike, base: Path = RUNS, *, also: Iterable[str] = (), called: str = "run") -> Path:
     """The folder of a run: a path, or a name under `base`, such as `latest`.
 
-    Raises    DataMissing with the nearest names where there is none
+    also      names of other things that the caller would have taken, and
+    called    what all of them are called, for the message
+
+    What every command that takes a run says of a wrong name is decided here.  A name that nothing has is a wrong
+    request: usage, exit code 2.  Where the name is right and what should be behind it is not there or not whole,
+    data is missing: exit code 4.  So is `latest` before the first run.
+
+    Raises    UsageError with the nearest names where nothing is called so; DataMissing where a folder is no run,
+              and for `latest` where there is none yet
     """
     for path in (Path(name), base / name):
         if (path / "checkpoints").is_dir() or (path / "config.toml").is_file():
             return path.resolve()
-    if Path(name).is_dir():
-        raise DataMissing(f"{name} is a folder, but no run: it has no config.toml")
-    known = [p.name for p in base.iterdir() if p.is_dir()] if base.is_dir() else []
-    raise DataMissing(f"there is no run {str(name)!r}" + (nearest(str(name), known) if known else
-                                                          f" and none in {base}/"))
+    for path in (Path(name), base / name):
+        if str(name) and path.is_dir():
+            raise DataMissing(f"{path} is a folder, but no run: it has no config.toml")
+    if name == "latest":
+        raise DataMissing(f"{base / name} leads to no run: tinylm train makes one")
+    known = [*also, *(p.name for p in base.iterdir() if p.is_dir())] if base.is_dir() else [*also]
+    raise UsageError(f"there is no {called} {str(name)!r}"
+                     + (nearest(str(name), known) if known else f" and none in {base}/"))
 
 
 def status(path: Path) -> str:
