@@ -28,7 +28,8 @@ from ..errors import DataMissing, TinylmError, UsageError
 from ..kernels import memory
 from ..layers import Layer, Parameters, Pass
 from ..layers.basic import NORM_EPS
-from ..models.thunderbolt import Thunderbolt, ThunderboltState
+from ..models.base import Memory
+from ..models.thunderbolt import Thunderbolt
 from ..ops.decode import BEFORE1, BEFORE2, HIDDEN, DecodeWeights
 from ..ops.packed import LAYOUT, CodeError, check_packed, packed_shape, unpack_ternary
 from ..ops.shapes import ShapeError
@@ -63,7 +64,7 @@ class _Operations:
 
 
 @dataclasses.dataclass
-class PackedState(ThunderboltState):
+class PackedState(Memory):
     """A Thunderbolt's state, either by layer (`memory`) or, between single tokens, as `rows` for `decode_step`."""
 
     rows: np.ndarray | None = None
@@ -89,16 +90,16 @@ class PackedState(ThunderboltState):
 
 
 class PackedModel:
-    """A Thunderbolt for inference whose ternary weights are given as they were exported.
+    """A ternary model for inference whose ternary weights are given as they were exported.
 
     It has what `tinylm.models` asks of a model but `backward`; its parameters are the float ones.
 
     stream   all packed weights in the order in which a token meets them: what those in `weights` are views of
     """
 
-    def __init__(self, model: Thunderbolt, weights: Mapping[str, PackedWeight | Ternary], stream: np.ndarray):
+    def __init__(self, model: Layer, weights: Mapping[str, PackedWeight | Ternary], stream: np.ndarray):
         self.model, self.weights, self.stream = model, dict(weights), stream
-        self.name, self.family, self.config = model.name, model.family, model.config
+        self.name, self.family, self.config, self.exact = model.name, model.family, model.config, model.exact
 
     def parameters(self):
         return [p for p in self.model.parameters() if p.kind == "float"]
@@ -117,8 +118,8 @@ class PackedModel:
         return PackedState()
 
     def extend(self, tokens, state, run):
-        """As `Thunderbolt.extend`; one token of one text goes through `decode_step`, with the same bits."""
-        if tokens.shape == (1, 1) and run.f is kernels and self.config.activation_bits:
+        """As the model's own; one token of one text of a Thunderbolt goes through `decode_step`, with the same bits."""
+        if tokens.shape == (1, 1) and run.f is kernels and self.exact and isinstance(self.model, Thunderbolt):
             if "decode" not in run.made:
                 run.made["decode"] = self._decode_weights(run)
             state.to_rows(self.model)

@@ -1,0 +1,109 @@
+"""Twins of `tinylm.ops.glu`."""
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..ops import shapes
+from ..ops.glu import GLUCache
+from . import memory
+from .activations import gelu32, gelu_slope32
+from .jit import parallel, serial
+from .matmul import contiguous
+from .recurrence import sigmoid32
+from .rows import parts_for
+
+_ONE = np.float32(1.0)
+
+
+@serial
+def _swiglu_forward_range(out, gate, value):
+    for i in range(out.size):
+        out[i] = gate[i] * sigmoid32(gate[i]) * value[i]
+
+
+@serial
+def _swiglu_backward_range(dgate, dvalue, dout, gate, value):
+    for i in range(dout.size):
+        s = sigmoid32(gate[i])
+        dgate[i] = dout[i] * value[i] * s * (_ONE + gate[i] * (_ONE - s))
+        dvalue[i] = dout[i] * gate[i] * s
+
+
+@serial
+def _geglu_forward_range(out, gate, value):
+    for i in range(out.size):
+        out[i] = gelu32(gate[i]) * value[i]
+
+
+@serial
+def _geglu_backward_range(dgate, dvalue, dout, gate, value):
+    for i in range(dout.size):
+        dgate[i] = dout[i] * value[i] * gelu_slope32(gate[i])
+        dvalue[i] = dout[i] * gelu32(gate[i])
+
+
+@parallel
+def _swiglu_forward(out, gate, value, parts):
+    for part in prange(parts):
+        low, high = out.size * part // parts, out.size * (part + 1) // parts
+        _swiglu_forward_range(out[low:high], gate[low:high], value[low:high])
+
+
+@parallel
+def _swiglu_backward(dgate, dvalue, dout, gate, value, parts):
+    for part in prange(parts):
+        low, high = dout.size * part // parts, dout.size * (part + 1) // parts
+        _swiglu_backward_range(dgate[low:high], dvalue[low:high], dout[low:high], gate[low:high], value[low:high])
+
+
+@parallel
+def _geglu_forward(out, gate, value, parts):
+    for part in prange(parts):
+        low, high = out.size * part // parts, out.size * (part + 1) // parts
+        _geglu_forward_range(out[low:high], gate[low:high], value[low:high])
+
+
+@parallel
+def _geglu_backward(dgate, dvalue, dout, gate, value, parts):
+    for part in prange(parts):
+        low, high = dout.size * part // parts, dout.size * (part + 1) // parts
+        _geglu_backward_range(dgate[low:high], dvalue[low:high], dout[low:high], gate[low:high], value[low:high])
+
+
+def _forward(kernel, gate, value):
+    shapes.same(gate=gate, value=value)
+    gate, value = contiguous(gate), contiguous(value)
+    out = memory.empty(gate.shape)
+    kernel(out.reshape(-1), gate.reshape(-1), value.reshape(-1), parts_for(out.size, numba.get_num_threads()))
+    return out, GLUCache(gate, value)
+
+
+def _backward(kernel, dout, cache):
+    gate, value = cache
+    shapes.same(dout=dout, gate=gate)
+    dgate, dvalue = memory.empty(gate.shape), memory.empty(gate.shape)
+    kernel(dgate.reshape(-1), dvalue.reshape(-1), contiguous(dout).reshape(-1), gate.reshape(-1), value.reshape(-1),
+           parts_for(gate.size, numba.get_num_threads()))
+    return dgate, dvalue
+
+
+def swiglu_forward(gate, value):
+    """See `tinylm.ops.swiglu_forward`; float32."""
+    return _forward(_swiglu_forward, gate, value)
+
+
+def swiglu_backward(dout, cache):
+    """See `tinylm.ops.swiglu_backward`."""
+    return _backward(_swiglu_backward, dout, cache)
+
+
+def geglu_forward(gate, value):
+    """See `tinylm.ops.geglu_forward`; float32."""
+    return _forward(_geglu_forward, gate, value)
+
+
+def geglu_backward(dout, cache):
+    """See `tinylm.ops.geglu_backward`."""
+    return _backward(_geglu_backward, dout, cache)
