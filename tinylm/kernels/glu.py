@@ -1,4 +1,8 @@
-"""Twins of `tinylm.ops.glu`."""
+"""Twins of `tinylm.ops.glu`.
+
+Row by row and not in one range of numbers: the compiler may round the last few of a range otherwise than the others,
+and which ones those are must not depend on the threads, or on how many tokens are read at once.
+"""
 from __future__ import annotations
 
 import numba
@@ -18,13 +22,13 @@ _ONE = np.float32(1.0)
 
 
 @serial
-def _swiglu_forward_range(out, gate, value):
+def _swiglu_forward_row(out, gate, value):
     for i in range(out.size):
         out[i] = gate[i] * sigmoid32(gate[i]) * value[i]
 
 
 @serial
-def _swiglu_backward_range(dgate, dvalue, dout, gate, value):
+def _swiglu_backward_row(dgate, dvalue, dout, gate, value):
     for i in range(dout.size):
         s = sigmoid32(gate[i])
         dgate[i] = dout[i] * value[i] * s * (_ONE + gate[i] * (_ONE - s))
@@ -32,13 +36,13 @@ def _swiglu_backward_range(dgate, dvalue, dout, gate, value):
 
 
 @serial
-def _geglu_forward_range(out, gate, value):
+def _geglu_forward_row(out, gate, value):
     for i in range(out.size):
         out[i] = gelu32(gate[i]) * value[i]
 
 
 @serial
-def _geglu_backward_range(dgate, dvalue, dout, gate, value):
+def _geglu_backward_row(dgate, dvalue, dout, gate, value):
     for i in range(dout.size):
         dgate[i] = dout[i] * value[i] * gelu_slope32(gate[i])
         dvalue[i] = dout[i] * gelu32(gate[i])
@@ -46,45 +50,49 @@ def _geglu_backward_range(dgate, dvalue, dout, gate, value):
 
 @parallel
 def _swiglu_forward(out, gate, value, parts):
+    rows = gate.shape[0]
     for part in prange(parts):
-        low, high = out.size * part // parts, out.size * (part + 1) // parts
-        _swiglu_forward_range(out[low:high], gate[low:high], value[low:high])
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            _swiglu_forward_row(out[n], gate[n], value[n])
 
 
 @parallel
 def _swiglu_backward(dgate, dvalue, dout, gate, value, parts):
+    rows = gate.shape[0]
     for part in prange(parts):
-        low, high = dout.size * part // parts, dout.size * (part + 1) // parts
-        _swiglu_backward_range(dgate[low:high], dvalue[low:high], dout[low:high], gate[low:high], value[low:high])
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            _swiglu_backward_row(dgate[n], dvalue[n], dout[n], gate[n], value[n])
 
 
 @parallel
 def _geglu_forward(out, gate, value, parts):
+    rows = gate.shape[0]
     for part in prange(parts):
-        low, high = out.size * part // parts, out.size * (part + 1) // parts
-        _geglu_forward_range(out[low:high], gate[low:high], value[low:high])
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            _geglu_forward_row(out[n], gate[n], value[n])
 
 
 @parallel
 def _geglu_backward(dgate, dvalue, dout, gate, value, parts):
+    rows = gate.shape[0]
     for part in prange(parts):
-        low, high = dout.size * part // parts, dout.size * (part + 1) // parts
-        _geglu_backward_range(dgate[low:high], dvalue[low:high], dout[low:high], gate[low:high], value[low:high])
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            _geglu_backward_row(dgate[n], dvalue[n], dout[n], gate[n], value[n])
 
 
 def _forward(kernel, gate, value):
     shapes.same(gate=gate, value=value)
     gate, value = contiguous(gate), contiguous(value)
-    out = memory.empty(gate.shape)
-    kernel(out.reshape(-1), gate.reshape(-1), value.reshape(-1), parts_for(out.size, numba.get_num_threads()))
+    out, rows = memory.empty(gate.shape), (-1, gate.shape[-1])
+    kernel(out.reshape(rows), gate.reshape(rows), value.reshape(rows), parts_for(out.size, numba.get_num_threads()))
     return out, GLUCache(gate, value)
 
 
 def _backward(kernel, dout, cache):
     gate, value = cache
     shapes.same(dout=dout, gate=gate)
-    dgate, dvalue = memory.empty(gate.shape), memory.empty(gate.shape)
-    kernel(dgate.reshape(-1), dvalue.reshape(-1), contiguous(dout).reshape(-1), gate.reshape(-1), value.reshape(-1),
+    dgate, dvalue, rows = memory.empty(gate.shape), memory.empty(gate.shape), (-1, gate.shape[-1])
+    kernel(*(x.reshape(rows) for x in (dgate, dvalue, contiguous(dout), gate, value)),
            parts_for(gate.size, numba.get_num_threads()))
     return dgate, dvalue
 
