@@ -85,8 +85,8 @@ def test_every_second_layer_of_gpt_neo_sees_a_window_and_none_divides_its_scores
 
 @pytest.mark.parametrize(("family", "options", "says"), [
     ("bolt", BOLT | {"kernel": 0}, "kernel is 0"), ("bolt", BOLT | {"hidden": 0}, "hidden is 0"),
-    ("bolt", BOLT | {"activation_bits": 4}, "activation_bits is 4"), ("bolt", BOLT | {"dropout": 1.0}, "dropout is 1.0"),
-    ("bolt", BOLT | {"heads": 2}, "no option 'heads'"), ("nova", NOVA | {"heads": 5}, "multiple of heads"),
+    ("bolt", BOLT | {"activation_bits": 4}, "activation_bits is 4"),
+    ("bolt", BOLT | {"dropout": 1.0}, "dropout is 1.0"), ("bolt", BOLT | {"heads": 2}, "no option 'heads'"), ("nova", NOVA | {"heads": 5}, "multiple of heads"),
     ("nova", NOVA | {"heads": 4}, "even number"), ("nova", NOVA | {"base": 1.0}, "base is 1.0"),
     ("nova", NOVA | {"base": float("nan")}, "base is nan"), ("nova", NOVA | {"hidden": -1}, "hidden is -1"),
     ("gpt", NEO | {"window": -1}, "window is -1"), ("gpt", NEO | {"scaled_scores": 1}, "should be bool")])
@@ -258,8 +258,9 @@ MISTAKES = {
         "rmsnorm_backward", without_the_mean), "blocks.1.ffn.down.weight"),
     "halves of SwiGLU exchanged": ("bolt", BOLT, "swiglu_backward", wrong("swiglu_backward", lambda g, d, c: g[::-1]),
                                    "blocks.1.ffn.up.weight"),
-    "halves of the mixer exchanged": ("bolt", BOLT, "gated_conv_backward", wrong("gated_conv_backward", lambda g, d, c: (
-        np.roll(g[0], g[0].shape[-1] // 2, -1), g[1])), "blocks.1.mixer.up.weight"),
+    "halves of the mixer exchanged": ("bolt", BOLT, "gated_conv_backward", wrong(
+        "gated_conv_backward", lambda g, d, c: (np.roll(g[0], g[0].shape[-1] // 2, -1), g[1])),
+        "blocks.1.mixer.up.weight"),
     "filters reversed going back": ("bolt", BOLT, "gated_conv_backward", wrong("gated_conv_backward", lambda g, d, c: (
         GOOD["gated_conv"](d, c._replace(weight=c.weight[::-1]))[0], g[1])), "blocks.1.mixer.up.weight"),
     "dfilters reversed": ("bolt", BOLT, "gated_conv_backward", wrong("gated_conv_backward", lambda g, d, c: (
@@ -397,6 +398,16 @@ def test_one_bit_of_a_convolution_is_found(rng):
 
 
 # ------------------------------------------------------------------------------------------ counting
+def test_axes_have_names():
+    for family, options in (("bolt", BOLT), ("nova", NOVA)):
+        model = build(family, options | {"vocab": 31})
+        params = randomised(model, np.random.default_rng(0), np.float32)
+        axes = {x.name: x.out_axes[-1] for x in describe.trace(model, params, kernels, 1, 3)}
+        assert axes["blocks.0.ffn.gate"] == axes["blocks.0.ffn.up"] == "F"
+        assert axes["blocks.1.mixer.up" if family == "bolt" else "blocks.1.attention.qkv"] == (
+            "2C" if family == "bolt" else "3C")
+
+
 def test_what_a_token_costs():
     T, C, F, K = 12, 12, 20, 8
     costs = describe.costs(build("bolt", BOLT), T)

@@ -744,9 +744,9 @@ def _bound_gated_conv(c, want):
     cache = ops.gated_conv.GatedConvCache(np.concatenate([open_gate, value], -1), weight, before, mixed)
     dvalue, dweight = ops.gated_conv_backward(felt, cache)
     sums = ops.gated_conv_backward(dout * sigmoid, cache)[1]
-    dweight = dweight + gamma(B * T + 2) * sums
+    dweight = 1.05 * (dweight + gamma(B * T + 2) * sums)
     return {"out": mixed * (gamma(K + 2) * sigmoid + off), "dinp": 1.05 * np.concatenate([dgate, dvalue[..., C:]], -1),
-            "dweight": 1.05 * dweight, "dweight added": 1.05 * dweight + gamma(B * T + 3) * (sums + np.abs(c["dweight"]))}
+            "dweight": dweight, "dweight added": dweight + gamma(B * T + 3) * (sums + np.abs(c["dweight"]))}
 
 
 # ------------------------------------------------------------------------------------ attention

@@ -61,7 +61,8 @@ def rope(inp: np.ndarray, heads: int) -> None:
 def gated_conv(inp: np.ndarray, weight: np.ndarray, before: np.ndarray | None) -> None:
     """inp (B, T, 2C), weight (K, C), before (B, K - 1, C) or None.  Raises ShapeError."""
     if inp.ndim != 3 or weight.ndim != 2 or not len(weight) or inp.shape[2] != 2 * weight.shape[1]:
-        raise ShapeError(f"inp is {inp.shape} and weight {weight.shape}; a gated convolution wants (B, T, 2C) and (K, C)")
+        raise ShapeError(f"inp is {inp.shape} and weight {weight.shape}; "
+                         "a gated convolution wants (B, T, 2C) and (K, C)")
     wanted = inp.shape[0], len(weight) - 1, weight.shape[1]
     if before is not None and before.shape != wanted:
         raise ShapeError(f"before should be {wanted}, not {before.shape}")
