@@ -86,7 +86,8 @@ def test_every_second_layer_of_gpt_neo_sees_a_window_and_none_divides_its_scores
 @pytest.mark.parametrize(("family", "options", "says"), [
     ("bolt", BOLT | {"kernel": 0}, "kernel is 0"), ("bolt", BOLT | {"hidden": 0}, "hidden is 0"),
     ("bolt", BOLT | {"activation_bits": 4}, "activation_bits is 4"),
-    ("bolt", BOLT | {"dropout": 1.0}, "dropout is 1.0"), ("bolt", BOLT | {"heads": 2}, "no option 'heads'"), ("nova", NOVA | {"heads": 5}, "multiple of heads"),
+    ("bolt", BOLT | {"dropout": 1.0}, "dropout is 1.0"), ("bolt", BOLT | {"heads": 2}, "no option 'heads'"),
+    ("nova", NOVA | {"heads": 5}, "multiple of heads"),
     ("nova", NOVA | {"heads": 4}, "even number"), ("nova", NOVA | {"base": 1.0}, "base is 1.0"),
     ("nova", NOVA | {"base": float("nan")}, "base is nan"), ("nova", NOVA | {"hidden": -1}, "hidden is -1"),
     ("gpt", NEO | {"window": -1}, "window is -1"), ("gpt", NEO | {"scaled_scores": 1}, "should be bool")])
