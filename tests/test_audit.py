@@ -107,7 +107,7 @@ def plant(monkeypatch, name, wrong):
 
 
 def attention_without_its_softmax_sum(dout, cache):
-    inp, heads, prob, rate, key = cache
+    inp, heads, prob, rate, key, _ = cache
     query, keys, value = ops.attention._split(inp, heads)
     B, T = inp.shape[:2]
     dout = dout.reshape(B, T, heads, -1).transpose(0, 2, 1, 3)
