@@ -125,7 +125,7 @@ def test_ternary_parameters_are_counted_and_packed():
     import dataclasses
 
     model = gpt()
-    qkv = model.blocks[0].attention.qkv
+    qkv = model.blocks[0].mixer.qkv
     qkv.weight = dataclasses.replace(qkv.weight, kind="ternary")
     codes, total = 3 * 12 * 12, Parameters(model.parameters()).count()
     assert describe.parameters(model) == {"total": total, "ternary": codes, "float": total - codes}

@@ -133,14 +133,14 @@ def _another_mask(inp, rate, key):
     return ops.dropout_forward(inp, rate, key.at(key.site + 1))
 
 
-def _writes_one_place_too_far(inp, past_keys, past_values, length, heads):
+def _writes_one_place_too_far(inp, past_keys, past_values, length, heads, *shape):
     if length + inp.shape[1] < past_keys.shape[1]:
         past_keys[:, length + inp.shape[1]] = 0
-    return ops.attention_extend(inp, past_keys, past_values, length, heads)
+    return ops.attention_extend(inp, past_keys, past_values, length, heads, *shape)
 
 
-def _no_mask(inp, heads, rate=0.0, key=None):
-    out, cache = ops.attention_forward(inp, heads, rate, key)
+def _no_mask(inp, heads, rate=0.0, key=None, *shape):
+    out, cache = ops.attention_forward(inp, heads, rate, key, *shape)
     return out + np.float32(1e-4) * inp[:, -1:, :out.shape[-1]], cache
 
 
@@ -198,6 +198,40 @@ def _wrong_field(packed, inp, rows):
     return ops.packed_product(np.roll(packed, 1, -1), inp, rows)
 
 
+def _one_ahead(inp, weight, before=None):
+    C = weight.shape[1]
+    late = np.concatenate([inp[:, 1:], inp[:, -1:]], 1)
+    return ops.gated_conv_forward(np.concatenate([inp[..., :C], late[..., C:]], -1), weight, before)
+
+
+def _nothing_carried(inp, weight, before=None):
+    return ops.gated_conv_forward(inp, weight, None)
+
+
+def _into_the_text_before(dout, cache, add_to=None):
+    dinp, dweight = ops.gated_conv_backward(dout, cache, add_to)
+    if len(dinp) > 1 and len(cache.weight) > 1:   # the row after the last is the first of the next text
+        dinp[:-1, -1, cache.weight.shape[1]:] += cache.weight[-2] * dout[1:, 0]
+    return dinp, dweight
+
+
+def _neighbours(inp, heads, base=10000.0, start=0):
+    B, T, width = inp.shape
+    half = width // (6 * heads)
+    pairs = inp.reshape(B, T, 3 * heads, half, 2).swapaxes(-1, -2).reshape(inp.shape)
+    out, cache = ops.rope_forward(pairs, heads, base, start)
+    return out.reshape(B, T, 3 * heads, 2, half).swapaxes(-1, -2).reshape(inp.shape), cache
+
+
+def _window_one_wider(inp, heads, rate=0.0, key=None, scale=None, window=0):
+    return ops.attention_forward(inp, heads, rate, key, scale, window and window + 1)
+
+
+def _without_its_share(dout, cache, add_to=None):
+    _, dweight = ops.rmsnorm_backward(dout, cache, add_to)
+    return cache.rrms * dout * cache.weight, dweight
+
+
 def _in_place(dout, cache):
     dout *= cache > 0  # where the residual stream and its branch share one gradient, this spoils the other
     return (dout,)
@@ -223,6 +257,19 @@ BROKEN = {
     "the shift runs into the next text": broken(token_shift_backward=_shift_at_the_end_of_a_text),
     "one norm for all heads": broken(headnorm_forward=_heads_together),
     "bytes of a block in another order": broken(packed_product=_wrong_field),
+    "a convolution one ahead": broken(gated_conv_forward=_one_ahead),
+    "a convolution that starts anew": broken(gated_conv_forward=_nothing_carried),
+    "a convolution into the text before": broken(gated_conv_backward=_into_the_text_before),
+    "rotations of neighbours": broken(rope_forward=_neighbours),
+    "rotations forth instead of back": broken(rope_backward=lambda d, c: (ops.rope_forward(d, *c)[0],)),
+    "rotations from position 0": broken(rope_forward=lambda inp, heads, base=10000.0, start=0: ops.rope_forward(
+        inp, heads, base, 0)),
+    "gate and value exchanged": broken(swiglu_forward=lambda gate, value: ops.swiglu_forward(value, gate)),
+    "dgate and dvalue exchanged": broken(geglu_backward=lambda d, c: ops.geglu_backward(d, c)[::-1]),
+    "RMSNorm's mean over channels": broken(rmsnorm_backward=_without_its_share),
+    "a window one wider": broken(attention_forward=_window_one_wider),
+    "the usual scale": broken(attention_forward=lambda inp, heads, rate=0.0, key=None, scale=None, window=0:
+                              ops.attention_forward(inp, heads, rate, key, None, window)),
     "the square of relu without its 2": broken(squared_relu_backward=ops.relu_backward),
     "decay of all": broken(adamw_step=lambda *a, decayed=0, **k: ops.adamw_step(*a, decayed=len(a[0]), **k)),
 }

@@ -25,7 +25,8 @@ SEED = st.integers(0, 2 ** 32 - 1)
 FEW = settings(max_examples=15)
 TESTED_HERE = set()  # names in tinylm.ops that some loop below stands for
 BY_DIFFERENCES = {"attention_backward", "gelu_backward", "layernorm_backward",  # in test_ops_gradients.py
-                  "linear_cross_entropy_backward", "headnorm_backward", "recurrence_backward", "token_shift_backward"}
+                  "linear_cross_entropy_backward", "headnorm_backward", "recurrence_backward", "token_shift_backward",
+                  "rmsnorm_backward", "swiglu_backward", "geglu_backward", "gated_conv_backward"}
 
 
 def loops(*names):
@@ -122,6 +123,22 @@ def test_headnorm(B, T, H, D, seed):
     close(ops.headnorm_forward(inp, H, weight, bias)[0], want)
 
 
+@loops("rmsnorm_forward")
+@FEW
+@given(SIZE, SIZE, SIZE, SEED)
+def test_rmsnorm(B, T, C, seed):
+    rng = np.random.default_rng(seed)
+    inp, weight = rng.standard_normal((B, T, C)) + 3, rng.standard_normal(C)
+    inp[-1, -1] = 0
+    want = np.zeros((B, T, C))
+    for b in range(B):
+        for t in range(T):
+            root = math.sqrt(sum(x * x for x in inp[b, t]) / C + 1e-5)
+            for c in range(C):
+                want[b, t, c] = inp[b, t, c] / root * weight[c]
+    close(ops.rmsnorm_forward(inp, weight)[0], want)
+
+
 @loops("squared_relu_forward", "squared_relu_backward")
 def test_squared_relu():
     out, cache = ops.squared_relu_forward(np.array([-2.0, -0.0, 0.0, 3.0]))
@@ -149,6 +166,19 @@ def test_gelu_is_close_to_the_exact_one():
     inp = np.linspace(-6, 6, 200)
     exact = [x / 2 * (1 + math.erf(x / math.sqrt(2))) for x in inp]
     assert np.abs(ops.gelu_forward(inp)[0] - exact).max() < 5e-4  # how good the tanh form is said to be
+
+
+@loops("swiglu_forward", "geglu_forward")
+@FEW
+@given(SIZE, SIZE, SEED)
+def test_gated_units(N, F, seed):
+    gate, value = np.random.default_rng(seed).normal(0, 3, (2, N, F))
+    gelu, _ = ops.gelu_forward(gate)
+    for n in range(N):
+        for i in range(F):
+            x = gate[n, i]
+            close(ops.swiglu_forward(gate, value)[0][n, i], x / (1 + math.exp(-x)) * value[n, i])
+            close(ops.geglu_forward(gate, value)[0][n, i], gelu[n, i] * value[n, i])
 
 
 @loops("embedding_forward", "embedding_backward")
@@ -341,43 +371,122 @@ def test_token_shift(B, T, C, with_before, seed):
                 last = inp[b, t, c]
 
 
-def attention_loop(query, keys, values, first, mask):
-    """One head: query i stands at position first + i and sees positions 0 .. first + i."""
+@loops("gated_conv_forward")
+@FEW
+@given(SIZE, st.integers(1, 9), SIZE, st.integers(1, 8), st.booleans(), SEED)
+def test_gated_conv(B, T, C, K, with_before, seed):
+    rng = np.random.default_rng(seed)
+    inp, weight = rng.standard_normal((B, T, 2 * C)), rng.standard_normal((K, C))
+    before = rng.standard_normal((B, K - 1, C)) if with_before else None
+    out, _ = ops.gated_conv_forward(inp, weight, before)
+    for b in range(B):
+        for t in range(T):
+            for c in range(C):
+                mixed = 0.0
+                for back in range(K):       # the last weight is that of the token itself
+                    if t >= back:
+                        mixed += weight[K - 1 - back, c] * inp[b, t - back, C + c]
+                    elif with_before:
+                        mixed += weight[K - 1 - back, c] * before[b, K - 1 + t - back, c]
+                close(out[b, t, c], sigmoid(inp[b, t, c]) * mixed)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 8), SEED)
+def test_a_convolution_may_be_cut_anywhere_to_the_bit(pieces, K, seed):
+    rng = np.random.default_rng(seed)
+    inp, weight = rng.standard_normal((2, sum(pieces), 6)), rng.standard_normal((K, 3))
+    whole, before, at = ops.gated_conv_forward(inp, weight)[0], None, 0
+    for size in pieces:
+        part = inp[:, at:at + size]
+        assert np.array_equal(ops.gated_conv_forward(part, weight, before)[0], whole[:, at:at + size])
+        before, at = ops.gated_conv.last_values(part, weight, before), at + size
+        assert before.shape == (2, K - 1, 3)
+
+
+def rotated(vector, position, base):
+    """Channels i and i + D/2 as the two coordinates of a point, turned about the origin."""
+    D, out = len(vector), list(vector)
+    for i in range(D // 2):
+        angle = position * base ** (-2 * i / D)
+        x, y = vector[i], vector[i + D // 2]
+        out[i] = x * math.cos(angle) - y * math.sin(angle)
+        out[i + D // 2] = x * math.sin(angle) + y * math.cos(angle)
+    return out
+
+
+@loops("rope_forward", "rope_backward")
+@FEW
+@given(st.integers(1, 2), SIZE, st.integers(1, 3), st.integers(1, 3), st.sampled_from([10000.0, 3.0]),
+       st.sampled_from([0, 1, 700]), SEED)
+def test_rope(B, T, H, pairs, base, start, seed):
+    rng = np.random.default_rng(seed)
+    D = 2 * pairs
+    inp, dout = rng.standard_normal((2, B, T, 3 * H * D))
+    out, cache = ops.rope_forward(inp, H, base, start)
+    (dinp,) = ops.rope_backward(dout, cache)
+    for b in range(B):
+        for t in range(T):
+            for head in range(3 * H):
+                channels = slice(head * D, (head + 1) * D)
+                turn = start + t if head < 2 * H else 0     # values stay
+                close(out[b, t, channels], rotated(inp[b, t, channels], turn, base))
+                close(dinp[b, t, channels], rotated(dout[b, t, channels], -turn, base))
+
+
+def test_products_of_turned_queries_and_keys_know_the_distance_only():
+    rng = np.random.default_rng(0)
+    query, key = rng.standard_normal((2, 6))
+
+    def score(at, before):
+        qkv = np.concatenate([query, key, key])[None, None]
+        (q,), (k,) = (ops.rope_forward(qkv, 1, start=s)[0][0] for s in (at, at - before))
+        return q[:6] @ k[6:12]
+
+    close(score(7, 3), score(70, 3))
+    assert abs(score(7, 3) - score(7, 4)) > 1e-3
+
+
+def attention_loop(query, keys, values, first, mask, scale=None, window=0):
+    """One head: query i stands at position first + i and sees positions up to first + i, the last `window` of them."""
     D = query.shape[1]
     out = np.zeros_like(query)
     for i in range(len(query)):
-        seen = range(first + i + 1)
-        scores = [sum(query[i, d] * keys[j, d] for d in range(D)) / math.sqrt(D) for j in seen]
-        total = sum(math.exp(s) for s in scores)
+        seen = range(max(0, first + i + 1 - window) if window else 0, first + i + 1)
+        scores = {j: sum(query[i, d] * keys[j, d] for d in range(D)) * (scale or 1 / math.sqrt(D)) for j in seen}
+        total = sum(math.exp(s) for s in scores.values())
         for j in seen:
             for d in range(D):
                 out[i, d] += math.exp(scores[j]) / total * mask[i, j] * values[j, d]
     return out
 
 
+SHAPES = st.sampled_from([None, 1.0, 0.3]), st.sampled_from([0, 1, 2, 4, 9])
+
+
 @loops("attention_forward")
 @FEW
-@given(st.integers(1, 2), SIZE, st.integers(1, 3), SIZE, st.sampled_from([0.0, 0.3]), SEED)
-def test_attention(B, T, H, D, rate, seed):
+@given(st.integers(1, 2), SIZE, st.integers(1, 3), SIZE, st.sampled_from([0.0, 0.3]), *SHAPES, SEED)
+def test_attention(B, T, H, D, rate, scale, window, seed):
     rng = np.random.default_rng(seed)
     inp, key = rng.standard_normal((B, T, 3 * H * D)), dropout_key(seed, 2).at(1)
     mask = dropout_mask((B, H, T, T), rate, key) if rate else np.ones((B, H, T, T))
-    out, _ = ops.attention_forward(inp, H, rate, key)
+    out, _ = ops.attention_forward(inp, H, rate, key, scale, window)
     for b in range(B):
         for h in range(H):
             query, keys, values = (inp[b, :, (part * H + h) * D:(part * H + h + 1) * D] for part in range(3))
-            close(out[b, :, h * D:(h + 1) * D], attention_loop(query, keys, values, 0, mask[b, h]))
+            close(out[b, :, h * D:(h + 1) * D], attention_loop(query, keys, values, 0, mask[b, h], scale,
+                                                                   window))
 
 
 @loops("attention_extend")
 @FEW
-@given(st.integers(1, 2), SIZE, st.integers(0, 4), st.integers(0, 2), st.integers(1, 3), SIZE, SEED)
-def test_attention_extend(B, T, length, spare, H, D, seed):
+@given(st.integers(1, 2), SIZE, st.integers(0, 4), st.integers(0, 2), st.integers(1, 3), SIZE, *SHAPES, SEED)
+def test_attention_extend(B, T, length, spare, H, D, scale, window, seed):
     rng = np.random.default_rng(seed)
     inp = rng.standard_normal((B, T, 3 * H * D))
     keys, values = (rng.standard_normal((B, length + T + spare, H * D)) for _ in range(2))
     kept = keys.copy(), values.copy()
-    out = ops.attention_extend(inp, keys, values, length, H)
+    out = ops.attention_extend(inp, keys, values, length, H, scale, window)
     for cache, before, part in ((keys, kept[0], 1), (values, kept[1], 2)):
         for p in range(cache.shape[1]):
             new = length <= p < length + T
@@ -387,7 +496,8 @@ def test_attention_extend(B, T, length, spare, H, D, seed):
         for h in range(H):
             channels = slice(h * D, (h + 1) * D)
             close(out[b, :, channels], attention_loop(inp[b, :, channels], keys[b, :, channels],
-                                                      values[b, :, channels], length, np.ones((T, length + T))))
+                                                      values[b, :, channels], length, np.ones((T, length + T)),
+                                                      scale, window))
 
 
 @loops("dropout_forward", "dropout_backward", "residual_forward", "residual_backward")
@@ -506,6 +616,14 @@ def test_every_definition_has_a_test_and_a_place_in_the_parity_check():
     lambda: ops.recurrence_forward(np.zeros((1, 2, 3)), np.zeros((1, 2, 3)), np.zeros((1, 3, 3)), np.zeros(3)),
     lambda: ops.recurrence_forward(*np.zeros((3, 1, 2, 3)), np.zeros(4)),
     lambda: ops.token_shift_forward(np.zeros((1, 2, 3)), np.zeros(2)),
+    lambda: ops.rmsnorm_forward(np.zeros((2, 5)), np.zeros(4)),
+    lambda: ops.swiglu_forward(np.zeros((2, 5)), np.zeros((2, 4))),
+    lambda: ops.geglu_forward(np.zeros((2, 5)), np.zeros((1, 5))),
+    lambda: ops.gated_conv_forward(np.zeros((1, 2, 7)), np.zeros((8, 3))),
+    lambda: ops.gated_conv_forward(np.zeros((1, 2, 6)), np.zeros((8, 3)), np.zeros((1, 8, 3))),
+    lambda: ops.gated_conv_forward(np.zeros((1, 2, 6)), np.zeros((0, 3))),
+    lambda: ops.rope_forward(np.zeros((1, 2, 18)), 2),
+    lambda: ops.rope_forward(np.zeros((1, 2, 16)), 2),
     lambda: ops.adamw_step(np.zeros(3), np.zeros(3), np.zeros(3), np.zeros(2), step=1, lr=0.1),
     lambda: ops.embedding_forward(np.zeros((1, 4), int), np.zeros((3, 2)), np.zeros((5, 2)), 2),
     lambda: ops.embedding_forward(np.zeros((1, 4)), np.zeros((3, 2)), np.zeros((5, 2))),

@@ -45,9 +45,27 @@ def _embedding(rng, B, T, V, C, start, positions=True):
             "position_weight": rng.standard_normal((start + T + 1, C)) if positions else None}, {"start": start}
 
 
-def _attention(rng, B, T, H, D, rate):
+def _attention(rng, B, T, H, D, rate, scale=None, window=0):
     return ({"inp": rng.standard_normal((B, T, 3 * H * D))},
-            {"heads": H, "rate": rate, "key": KEY if rate else None})
+            {"heads": H, "rate": rate, "key": KEY if rate else None, "scale": scale, "window": window})
+
+
+def _rmsnorm(rng, B, T, C):
+    inputs, _ = _layernorm(rng, B, T, C, False)
+    return {"inp": inputs["inp"] + 1, "weight": inputs["weight"]}, {}
+
+
+def _glu(rng, B, T, C):
+    return {"gate": 2 * rng.standard_normal((B, T, C)), "value": rng.standard_normal((B, T, C))}, {}
+
+
+def _gated_conv(rng, B, T, C, taps, before):
+    return ({"inp": rng.standard_normal((B, T, 2 * C)), "weight": rng.standard_normal((taps, C))},
+            {"before": rng.standard_normal((B, taps - 1, C)) if before else None})
+
+
+def _rope(rng, B, T, H, pairs, start):
+    return {"inp": rng.standard_normal((B, T, 6 * H * pairs))}, {"heads": H, "start": start}
 
 
 def _dropout(rng, B, T, C, rate):
@@ -109,7 +127,15 @@ OPERATIONS = {
     "token_shift": (_token_shift, THREE | {"before": st.booleans()}),
     "headnorm": (_headnorm, {"B": SIZE, "T": SIZE, "H": st.integers(1, 3), "D": st.integers(2, 5)}),
     "attention": (_attention, {"B": st.integers(1, 2), "T": SIZE, "H": st.integers(1, 3), "D": st.integers(1, 3),
-                               "rate": st.sampled_from([0.0, 0.2, 0.5])}),
+                               "rate": st.sampled_from([0.0, 0.2, 0.5]), "scale": st.sampled_from([None, 1.0]),
+                               "window": st.integers(0, 6)}),
+    "rmsnorm": (_rmsnorm, THREE),
+    "swiglu": (_glu, THREE),
+    "geglu": (_glu, THREE),
+    "gated_conv": (_gated_conv, THREE | {"T": st.integers(1, 9), "taps": st.sampled_from([1, 2, 3, 8]),
+                                         "before": st.booleans()}),
+    "rope": (_rope, {"B": st.integers(1, 2), "T": SIZE, "H": st.integers(1, 2), "pairs": st.integers(1, 3),
+                     "start": st.sampled_from([0, 1, 300])}),
     "dropout": (_dropout, THREE | {"rate": RATE}),
     "residual": (_residual, THREE | {"rate": st.just(0.0) | RATE}),
     "cross_entropy": (_cross_entropy, {"N": SIZE, "V": SIZE}),
@@ -145,7 +171,7 @@ def test_gradients(name, data, seed):
 
 
 @pytest.mark.parametrize("name", ["linear", "layernorm", "embedding", "linear_cross_entropy", "headnorm", "bitlinear",
-                                  "recurrence", "token_shift"])
+                                  "recurrence", "token_shift", "rmsnorm", "gated_conv"])
 @given(data=st.data(), seed=SEED)
 def test_add_to_adds_to_what_is_there(name, data, seed):
     make, sizes = OPERATIONS[name]
@@ -153,7 +179,8 @@ def test_add_to_adds_to_what_is_there(name, data, seed):
     inputs, options = make(rng, **{k: data.draw(s, label=k) for k, s in sizes.items()})
     forward, backward = pair(name)
     out, cache = (forward(ops) if name in THROUGH_ROUNDINGS else forward)(*inputs.values(), **options)
-    dout, n = rng.standard_normal(out.shape), 1 if name in ("bitlinear", "recurrence", "token_shift") else 2
+    one = "bitlinear", "recurrence", "token_shift", "rmsnorm", "gated_conv"
+    dout, n = rng.standard_normal(out.shape), 1 if name in one else 2
     plain = backward(dout, cache)[-n:]
     before = [None if g is None else rng.standard_normal(g.shape) for g in plain]
     into = tuple(None if g is None else g.copy() for g in before)
@@ -211,7 +238,7 @@ def last_step_lost(d, c, g):
 def _softmax_sum_over_queries(good):
     def wrong(dout, cache):
         # the sum of the softmax's backward pass taken over axis -2, the queries
-        inp, heads, prob, rate, key = cache
+        inp, heads, prob, rate, key, _ = cache
         query, keys, value = ops.attention._split(inp, heads)
         B, T = inp.shape[:2]
         d = dout.reshape(B, T, heads, -1).transpose(0, 2, 1, 3)
@@ -379,7 +406,75 @@ MUTANTS = {
         "dropout not applied going back": lambda good: lambda d, c: good(d, c._replace(key=None)),
         "softmax summed over queries": _softmax_sum_over_queries,
         "last time step lost": first(last_step_lost),
+        "another scale": lambda good: lambda d, c: good(d, c._replace(scale=1.0)),
         "batch averaged": first(lambda d, c, g: g.mean(0, keepdims=True) + 0 * g),
+    }),
+    "rmsnorm": ({"B": 2, "T": 3, "C": 4}, {
+        "root mean square taken as constant": first(lambda d, c, g: c.rrms * d * c.weight),
+        "mean over channels a sum": first(lambda d, c, g: c.rrms * (d * c.weight - c.inp * c.rrms * (
+            d * c.weight * c.inp * c.rrms).sum(-1, keepdims=True))),
+        "share not along the norm": first(lambda d, c, g: c.rrms * (d * c.weight - (
+            d * c.weight * c.inp * c.rrms).mean(-1, keepdims=True))),
+        "weight forgotten in the share": first(lambda d, c, g: c.rrms * (d * c.weight - c.inp * c.rrms * (
+            d * c.inp * c.rrms).mean(-1, keepdims=True))),
+        "that of LayerNorm": first(lambda d, c, g: ops.layernorm_backward(
+            d, ops.layernorm_forward(c.inp, c.weight)[1])[0]),
+        "rrms forgotten": first(lambda d, c, g: g / c.rrms),
+        "mean over time": first(lambda d, c, g: c.rrms * (d * c.weight - c.inp * c.rrms * (
+            d * c.weight * c.inp * c.rrms).mean(1, keepdims=True))),
+        "dweight not normalised": second(lambda d, c, g: (d * c.inp).sum((0, 1))),
+        "dweight averaged over the batch": second(lambda d, c, g: g / len(d)),
+        "dweight of the last step only": second(lambda d, c, g: (d * c.inp * c.rrms)[:, -1].sum(0)),
+    }),
+    "swiglu": ({"B": 2, "T": 3, "C": 4}, {
+        "halves exchanged": lambda good: lambda d, c: good(d, c)[::-1],
+        "inputs exchanged": lambda good: lambda d, c: good(d, type(c)(c.value, c.gate)),
+        "the gate taken as sigmoid": first(lambda d, c, g: d * c.value * _sigmoid(c.gate) * _sigmoid(-c.gate)),
+        "slope without its product": first(lambda d, c, g: d * c.value * _sigmoid(c.gate)),
+        "value forgotten in dgate": first(lambda d, c, g: g / c.value),
+        "gate forgotten in dvalue": second(lambda d, c, g: d),
+        "dvalue gated by the sigmoid": second(lambda d, c, g: d * _sigmoid(c.gate)),
+    }),
+    "geglu": ({"B": 2, "T": 3, "C": 4}, {
+        "halves exchanged": lambda good: lambda d, c: good(d, c)[::-1],
+        "inputs exchanged": lambda good: lambda d, c: good(d, type(c)(c.value, c.gate)),
+        "that of swiglu": lambda good: ops.swiglu_backward,
+        "value forgotten in dgate": first(lambda d, c, g: g / c.value),
+        "slope not multiplied": first(lambda d, c, g: d * c.value),
+        "gate forgotten in dvalue": second(lambda d, c, g: d),
+        "dvalue by the gate before its gelu": second(lambda d, c, g: d * c.gate),
+    }),
+    "gated_conv": ({"B": 2, "T": 6, "C": 3, "taps": 3, "before": True}, {
+        "halves exchanged": first(lambda d, c, g: np.concatenate([g[..., 3:], g[..., :3]], -1)),
+        "filter reversed": lambda good: lambda d, c: (good(d, c._replace(weight=c.weight[::-1]))[0], good(d, c)[1]),
+        "filter not turned round going back": first(lambda d, c, g: np.concatenate([
+            g[..., :3], ops.gated_conv.causal_conv(d * _sigmoid(c.inp[..., :3]), c.weight, 0 * c.before)], -1)),
+        "one place late": first(lambda d, c, g: np.concatenate([
+            g[..., :3], np.pad(g[:, 1:, 3:], ((0, 0), (0, 1), (0, 0)))], -1)),
+        "only the token itself": first(lambda d, c, g: np.concatenate([
+            g[..., :3], d * _sigmoid(c.inp[..., :3]) * c.weight[-1]], -1)),
+        "gate without its slope": first(lambda d, c, g: np.concatenate([d * c.mixed, g[..., 3:]], -1)),
+        "gate forgotten in dvalue": first(lambda d, c, g: np.concatenate([g[..., :3], ops.gated_conv_backward(
+            d / _sigmoid(c.inp[..., :3]), c)[0][..., 3:]], -1)),
+        "what came before ignored in dweight": lambda good: lambda d, c: good(d, c._replace(before=0 * c.before)),
+        "dweight reversed": second(lambda d, c, g: g[::-1]),
+        "dweight shifted by one": second(lambda d, c, g: np.roll(g, 1, 0)),
+        "dweight of the first text": second(lambda d, c, g: ops.gated_conv_backward(
+            d[:1], type(c)(c.inp[:1], c.weight, c.before[:1], c.mixed[:1]))[1]),
+        "dweight summed over channels": second(lambda d, c, g: g.sum(1, keepdims=True) + 0 * g),
+        "dweight a mean over time": second(lambda d, c, g: g / d.shape[1]),
+    }),
+    "rope": ({"B": 2, "T": 4, "H": 2, "pairs": 2, "start": 1}, {
+        "turned on instead of back": whole(lambda d, c: (ops.rope_forward(d, *c)[0],)),
+        "not turned": whole(lambda d, c: (d,)),
+        "neighbours as pairs": whole(lambda d, c: (_halves_from_neighbours(ops.rope_backward(
+            _neighbours_from_halves(d), c)[0]),)),
+        "from position 0": lambda good: lambda d, c: good(d, c._replace(start=0)),
+        "another base": lambda good: lambda d, c: good(d, c._replace(base=5000.0)),
+        "values turned too": first(lambda d, c, g: np.concatenate([g[..., :16], ops.rope_backward(
+            np.roll(d, 16, -1), c)[0][..., :8]], -1)),
+        "keys not turned": first(lambda d, c, g: np.concatenate([g[..., :8], d[..., 8:16], g[..., 16:]], -1)),
+        "heads of another size": lambda good: lambda d, c: good(d, c._replace(heads=1)),
     }),
     "dropout": ({"B": 2, "T": 3, "C": 8, "rate": 0.5}, {
         "mask not applied": whole(lambda d, c: (d,)),
@@ -418,6 +513,18 @@ def _assigned(weight, tokens, dout):
 
 def _share(c):
     return 1 / (1 + np.exp(-c.mix))
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def _neighbours_from_halves(x):
+    """Channel i and i + 2 of each head of 4 side by side."""
+    return x.reshape(*x.shape[:-1], -1, 2, 2).swapaxes(-1, -2).reshape(x.shape)
+
+
+_halves_from_neighbours = _neighbours_from_halves  # its own inverse
 
 
 def _gate(c):

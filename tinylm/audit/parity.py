@@ -31,6 +31,8 @@ UNIT = 2.0 ** -24
 APPROXIMATE = 8  # roundings an exp, tanh or division of a kernel may be off by
 EDGES = 1, 2, 3, 5, 7, 15, 16, 17, 31, 33, 63, 64, 65, 97  # around every likely block size
 HEAD_SIZES = 8, 25, 32, 50, 64
+SCALES = None, 1.0
+WINDOWS = 0, 1, 5, 16, 64, 1000
 NORM_EPS = 1e-5
 NORM_CHUNK = 4096  # squares a kernel may sum in float32 before float64 takes over
 
@@ -340,6 +342,25 @@ def _norm_bounds(c, want, norm, rstd, off, off_rstd, dnorm):
     return found
 
 
+def _draw_rmsnorm(rng, B, T, C, offset):
+    return _draw_layernorm(rng, B, T, C, False, offset)
+
+
+def _run_rmsnorm(f, c):
+    return _forward_back(f, "rmsnorm", c, (c["inp"], c["weight"], NORM_EPS), c["dout"], ("dinp", "dweight"), 1)
+
+
+def _bound_rmsnorm(c, want):
+    inp = c["inp"]
+    mean_square = (inp ** 2).mean(-1, keepdims=True)
+    off_rrms = gamma(inp.shape[-1] + 2) * mean_square / (mean_square + NORM_EPS) + (APPROXIMATE + 1) * UNIT
+    rrms = 1 / np.sqrt(mean_square + NORM_EPS)
+    norm = inp * rrms
+    # A LayerNorm without its mean: the bounds of one hold with room to spare.
+    return _norm_bounds(c, want, norm, rrms, np.abs(norm) * (off_rrms + UNIT), off_rrms,
+                        np.abs(c["dout"]) * np.abs(c["weight"]))
+
+
 # ------------------------------------------------------------------------------------ element by element
 def _draw_elements(rng, B, T, C):
     return {"inp": 2 * _normal(rng, B, T, C), "dout": _normal(rng, B, T, C)}
@@ -373,6 +394,56 @@ def _bound_gelu(c, want):
     back = (0.5 * off_tanh + 0.5 * x * slope * (2 * off_tanh + 10 * UNIT * sech)
             + 4 * UNIT * (1 + x * slope * sech))
     return {"out": 0.5 * x * off_tanh + 4 * UNIT * x, "dinp": dout * back}
+
+
+def _draw_glu(rng, B, T, C):
+    return {"gate": 2 * _normal(rng, B, T, C), "value": _normal(rng, B, T, C), "dout": _normal(rng, B, T, C)}
+
+
+def _run_glu(name):
+    def run(f, c):
+        out, cache = getattr(f, name + "_forward")(c["gate"], c["value"])
+        dgate, dvalue = getattr(f, name + "_backward")(c["dout"], cache)
+        return {"out": out, "dgate": dgate, "dvalue": dvalue}
+    return run
+
+
+def _bound_swiglu(c, want):
+    gate, value, dout = np.abs(c["gate"]), np.abs(c["value"]), np.abs(c["dout"])
+    sigmoid, off = _sigmoid_error(c["gate"], 0.0)
+    # slope = s (1 + x (1 - s)): its terms may cancel, so their magnitudes count
+    slope = sigmoid * (1 + gate * (1 - sigmoid))
+    off_slope = off * (1 + gate) + 6 * UNIT * (slope + sigmoid)
+    return {"out": value * gate * (off + 3 * UNIT * sigmoid), "dvalue": dout * gate * (off + 3 * UNIT * sigmoid),
+            "dgate": 1.05 * dout * value * (off_slope + gate * sigmoid * off + 3 * UNIT * slope)}
+
+
+def _bound_geglu(c, want):
+    value, dout = np.abs(c["value"]), np.abs(c["dout"])
+    unit = _bound_gelu({"inp": c["gate"], "dout": np.ones_like(dout)}, None)
+    gelu = np.abs(ops.gelu_forward(c["gate"])[0])
+    return {"out": value * (unit["out"] + 2 * UNIT * gelu), "dvalue": dout * (unit["out"] + 2 * UNIT * gelu),
+            "dgate": dout * value * unit["dinp"] + 4 * UNIT * np.abs(want["dgate"])}
+
+
+def _draw_rope(rng, B, T, H, pairs, start):
+    width = 2 * pairs * H
+    return {"inp": _normal(rng, B, T, 3 * width), "dout": _normal(rng, B, T, 3 * width), "heads": H, "start": start}
+
+
+def _run_rope(f, c):
+    out, cache = f.rope_forward(c["inp"], c["heads"], start=c["start"])
+    return {"out": out, "dinp": f.rope_backward(c["dout"], cache)[0]}
+
+
+def _bound_rope(c, want):
+    def bound(x):
+        B, T, width = x.shape
+        both = np.abs(x).reshape(B, T, 3, c["heads"], 2, width // (6 * c["heads"]))
+        size = both.sum(-2, keepdims=True) + 0 * both   # |cos| and |sin| are at most 1
+        size[:, :, 2] = 0                               # values are copied
+        return 4 * UNIT * size.reshape(x.shape)
+    return {"out": bound(c["inp"]), "dinp": bound(c["dout"])}
 
 
 def _draw_dropout(rng, B, T, C, rate):
@@ -687,14 +758,45 @@ def _bound_token_shift(c, want):
             "dmix added": 1.05 * (relative + UNIT) * dmix + gamma(B * T + 1) * np.abs(c["dmix"])}
 
 
+def _draw_gated_conv(rng, B, T, C, taps, before):
+    return {"inp": 2 * _normal(rng, B, T, 2 * C), "weight": _normal(rng, taps, C),
+            "before": _maybe(before, _normal(rng, B, taps - 1, C)), "dout": _normal(rng, B, T, C),
+            "dweight": _normal(rng, taps, C)}
+
+
+def _run_gated_conv(f, c):
+    return _forward_back(f, "gated_conv", c, (c["inp"], c["weight"], c["before"]), c["dout"], ("dinp", "dweight"), 1)
+
+
+def _bound_gated_conv(c, want):
+    inp, weight = c["inp"], np.abs(c["weight"])
+    (K, C), (B, T) = weight.shape, inp.shape[:2]
+    sigmoid, off = _sigmoid_error(inp[..., :C], 0.0)
+    before = np.zeros((B, K - 1, C)) if c["before"] is None else np.abs(c["before"])
+    value, dout = np.abs(inp[..., C:]), np.abs(c["dout"])
+    mixed = ops.gated_conv.causal_conv(value, weight, before)
+    dgate = dout * mixed * (sigmoid * (1 - sigmoid) * gamma(K + 6) + off)
+    # The definition is linear in what is not the gate: fed with magnitudes it gives the magnitudes of all sums.
+    felt = dout * (gamma(K + 2) * sigmoid + off)
+    open_gate = np.full((B, T, C), 40.0)
+    cache = ops.gated_conv.GatedConvCache(np.concatenate([open_gate, value], -1), weight, before, mixed)
+    dvalue, dweight = ops.gated_conv_backward(felt, cache)
+    sums = ops.gated_conv_backward(dout * sigmoid, cache)[1]
+    dweight = 1.05 * (dweight + gamma(B * T + 2) * sums)
+    return {"out": mixed * (gamma(K + 2) * sigmoid + off), "dinp": 1.05 * np.concatenate([dgate, dvalue[..., C:]], -1),
+            "dweight": dweight, "dweight added": dweight + gamma(B * T + 3) * (sums + np.abs(c["dweight"]))}
+
+
 # ------------------------------------------------------------------------------------ attention
-def _draw_attention(rng, B, T, H, D, rate):
-    return {"inp": 1.5 * _normal(rng, B, T, 3 * H * D), "dout": _normal(rng, B, T, H * D), "heads": H,
-            "rate": rate, "key": _key(int(rng.integers(1000))) if rate else None}
+def _draw_attention(rng, B, T, H, D, rate, scale, window):
+    # Scores are as large as with the usual scale, whatever the scale.
+    size = 1.5 if scale is None else 1.5 / math.sqrt(scale * math.sqrt(D))
+    return {"inp": np.float32(size) * _normal(rng, B, T, 3 * H * D), "dout": _normal(rng, B, T, H * D), "heads": H,
+            "rate": rate, "key": _key(int(rng.integers(1000))) if rate else None, "scale": scale, "window": window}
 
 
 def _run_attention(f, c):
-    out, cache = f.attention_forward(c["inp"], c["heads"], c["rate"], c["key"])
+    out, cache = f.attention_forward(c["inp"], c["heads"], c["rate"], c["key"], c["scale"], c["window"])
     return {"out": out.copy(), "dinp": f.attention_backward(c["dout"], cache)[0]}
 
 
@@ -706,11 +808,20 @@ def _softmax_error(off_score, score, prob):
     return own + (prob * own).sum(-1, keepdims=True) + gamma(2 * length + APPROXIMATE)
 
 
-def _attention_size(query, keys, seen, mask):
+def _scale(scale, D):
+    return 1 / math.sqrt(D) if scale is None else scale
+
+
+def _seen(steps, stop, length, window):
+    distance = length + np.arange(steps)[:, None] - np.arange(stop)
+    return (distance >= 0) & (distance < (window or stop))
+
+
+def _attention_size(query, keys, seen, mask, scale):
     """(prob, relative error of prob, prob mask) of one set of heads; arrays (..., T, D), seen (T, S)."""
     D = query.shape[-1]
-    score = np.where(seen, query @ keys.swapaxes(-1, -2) / math.sqrt(D), -np.inf)
-    off_score = gamma(D + 3) * (np.abs(query) @ np.abs(keys).swapaxes(-1, -2)) / math.sqrt(D)
+    score = np.where(seen, query @ keys.swapaxes(-1, -2) * scale, -np.inf)
+    off_score = gamma(D + 3) * (np.abs(query) @ np.abs(keys).swapaxes(-1, -2)) * scale
     top = np.exp(score - score.max(-1, keepdims=True))
     prob = top / top.sum(-1, keepdims=True)
     return prob, _softmax_error(np.where(seen, off_score, 0), score, prob), prob * mask
@@ -723,7 +834,8 @@ def _bound_attention(c, want):
     query, keys, value = inp.reshape(B, T, 3, heads, D).transpose(2, 0, 3, 1, 4)
     dout = np.abs(c["dout"].reshape(B, T, heads, D).transpose(0, 2, 1, 3))
     mask = dropout_mask((B, heads, T, T), c["rate"], c["key"]) if c["key"] else np.ones((B, heads, T, T))
-    prob, off_prob, weight = _attention_size(query, keys, np.tri(T, dtype=bool), mask)
+    scale = _scale(c["scale"], D)
+    prob, off_prob, weight = _attention_size(query, keys, _seen(T, T, 0, c["window"]), mask, scale)
     sums = gamma(2 * T + 4)
     out = (weight * (off_prob + sums)) @ np.abs(value)
     dvalue = (weight * (off_prob + sums)).swapaxes(-1, -2) @ dout
@@ -733,7 +845,6 @@ def _bound_attention(c, want):
     off_inner = (prob * ((off_prob + gamma(2 * T + D + 4)) * dprob + off_dprob)).sum(-1, keepdims=True)
     dscore = prob * (dprob + inner)
     off_dscore = prob * (off_dprob + off_inner) + dscore * (off_prob + 4 * UNIT)
-    scale = 1 / math.sqrt(D)
     reach = (off_dscore + gamma(T + 4) * dscore) * scale
     dquery, dkeys = reach @ np.abs(keys), reach.swapaxes(-1, -2) @ np.abs(query)
 
@@ -745,15 +856,16 @@ def _bound_attention(c, want):
     return {"out": 1.05 * join(out), "dinp": 1.05 * dinp}
 
 
-def _draw_extend(rng, B, T, length, spare, H, D):
+def _draw_extend(rng, B, T, length, spare, H, D, scale, window):
     past = length + T + spare
     return {"inp": 1.5 * _normal(rng, B, T, 3 * H * D), "past_keys": _normal(rng, B, past, H * D),
-            "past_values": _normal(rng, B, past, H * D), "length": length, "heads": H}
+            "past_values": _normal(rng, B, past, H * D), "length": length, "heads": H, "scale": scale,
+            "window": window}
 
 
 def _run_extend(f, c):
     keys, values = c["past_keys"].copy(), c["past_values"].copy()
-    out = f.attention_extend(c["inp"], keys, values, c["length"], c["heads"])
+    out = f.attention_extend(c["inp"], keys, values, c["length"], c["heads"], c["scale"], c["window"])
     return {"out": out, "keys": keys, "values": values}
 
 
@@ -766,7 +878,8 @@ def _bound_extend(c, want):
 
     value = per_head(want["values"][:, :stop])
     query, keys = per_head(c["inp"][..., :C]), per_head(want["keys"][:, :stop])
-    _, off_prob, weight = _attention_size(query, keys, np.tri(T, stop, c["length"], dtype=bool), 1.0)
+    _, off_prob, weight = _attention_size(query, keys, _seen(T, stop, c["length"], c["window"]), 1.0,
+                                          _scale(c["scale"], C // heads))
     out = (weight * (off_prob + gamma(2 * stop + 4))) @ np.abs(value)
     return {"out": 1.05 * out.transpose(0, 2, 1, 3).reshape(B, T, C), "keys": 0.0, "values": 0.0}
 
@@ -902,6 +1015,9 @@ OPERATIONS: dict[str, Operation] = {
                           {"B": (0, *ROWS), "T": EDGES, "H": (1, 2, 3, 8), "D": (2, 5, 16, 25, 48),
                            "offset": (0.0, 10.0)},
                           _draw_headnorm, _run_headnorm, _bound_headnorm),
+    "rmsnorm": Operation(("rmsnorm_forward", "rmsnorm_backward"),
+                         {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "offset": (0.0, 10.0)},
+                         _draw_rmsnorm, _run_rmsnorm, _bound_rmsnorm),
     "relu": Operation(("relu_forward", "relu_backward"), {"B": (0, *ROWS), "T": EDGES, "C": EDGES},
                       _draw_elements, _run_elements("relu"), _bound_relu),
     "squared_relu": Operation(("squared_relu_forward", "squared_relu_backward"),
@@ -909,6 +1025,10 @@ OPERATIONS: dict[str, Operation] = {
                               _draw_elements, _run_elements("squared_relu"), _bound_squared_relu),
     "gelu": Operation(("gelu_forward", "gelu_backward"), {"B": (0, *ROWS), "T": EDGES, "C": EDGES},
                       _draw_elements, _run_elements("gelu"), _bound_gelu),
+    "swiglu": Operation(("swiglu_forward", "swiglu_backward"), {"B": (0, *ROWS), "T": EDGES, "C": EDGES},
+                        _draw_glu, _run_glu("swiglu"), _bound_swiglu),
+    "geglu": Operation(("geglu_forward", "geglu_backward"), {"B": (0, *ROWS), "T": EDGES, "C": EDGES},
+                       _draw_glu, _run_glu("geglu"), _bound_geglu),
     "dropout": Operation(("dropout_forward", "dropout_backward"),
                          {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "rate": (0.1, 0.2, 0.5)},
                          _draw_dropout, _run_dropout, _bound_dropout),
@@ -945,12 +1065,19 @@ OPERATIONS: dict[str, Operation] = {
     "token_shift": Operation(("token_shift_forward", "token_shift_backward"),
                              {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "before": (False, True)},
                              _draw_token_shift, _run_token_shift, _bound_token_shift),
+    "gated_conv": Operation(("gated_conv_forward", "gated_conv_backward"),
+                            {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "taps": (1, 2, 3, 8), "before": (False, True)},
+                            _draw_gated_conv, _run_gated_conv, _bound_gated_conv),
+    "rope": Operation(("rope_forward", "rope_backward"),
+                      {"B": (0, *ROWS), "T": EDGES, "H": (1, 2, 3), "pairs": (1, 3, 8, 17, 32), "start": (0, 1, 500)},
+                      _draw_rope, _run_rope, _bound_rope),
     "attention": Operation(("attention_forward", "attention_backward"),
-                           {"B": ROWS, "T": EDGES, "H": (1, 2, 3), "D": HEAD_SIZES, "rate": (0.0, 0.2)},
+                           {"B": ROWS, "T": EDGES, "H": (1, 2, 3), "D": HEAD_SIZES, "rate": (0.0, 0.2),
+                            "scale": SCALES, "window": WINDOWS},
                            _draw_attention, _run_attention, _bound_attention),
     "attention_extend": Operation(("attention_extend",),
                                   {"B": ROWS, "T": (1, 2, 15, 17, 33), "length": (0, *EDGES), "spare": (0, 5),
-                                   "H": (1, 2, 3), "D": HEAD_SIZES},
+                                   "H": (1, 2, 3), "D": HEAD_SIZES, "scale": SCALES, "window": WINDOWS},
                                   _draw_extend, _run_extend, _bound_extend),
     "cross_entropy": Operation(("cross_entropy_forward", "cross_entropy_backward"),
                                {"N": (0, *EDGES), "V": (1, 2, 28, 65, 110, 300)},

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-LIMITS = {"vocab": 11, "context": 12, "layers": 2, "heads": 3}
+LIMITS = {"vocab": 11, "context": 12, "layers": 2, "heads": 3, "window": 5}
 HEAD_SIZE = 6  # so that no size is a multiple of a vector; even, since rotations take channels in pairs
 
 

@@ -17,30 +17,29 @@ def streaming(model: Layer, params: Parameters, f: ModuleType, rng: np.random.Ge
     """`start` and `extend` over pieces of random sizes against `logits` of the whole text.
 
     Always tried: all at once, token by token, and `repeats` random cuts.  Scores may differ by rounding.
-    A model with 8-bit activations multiplies integers: what enters its head must be the same to the bit.
+    Of a model that declares itself `exact`, what enters the head must be the same to the bit.
 
     row_by_row   whether f computes a row of a product the same way whatever the other rows, as kernels do and
-                 BLAS does not; with 8-bit activations the scores, too, must then be the same to the bit
+                 BLAS does not; the scores of an exact model, too, must then be the same to the bit
     """
     length = model.config.context
     tokens = rng.integers(0, model.config.vocab, (batch, length)).astype(np.int32)
-    integers = getattr(model.config, "activation_bits", 0) == 8
     entered = []
     run = Pass(f, params, observe=lambda layer, inp, out: entered.append(inp) if layer is model.head else None)
     whole = model.logits(tokens, run)
     whole_entered = entered[0]
-    tolerance = TINY if integers and row_by_row else rounding(model, whole)
+    tolerance = TINY if model.exact and row_by_row else rounding(model, whole)
     worst = 0.0
     for sizes in [[length], [1] * length] + [_pieces(length, rng) for _ in range(repeats)]:
         state, at = model.start(batch, length, params.flat.dtype), 0
         for size in sizes:
             entered.clear()
             out = model.extend(tokens[:, at:at + size], state, run)
-            if integers and not np.array_equal(entered[0], whole_entered[:, at:at + size]):
+            if model.exact and not np.array_equal(entered[0], whole_entered[:, at:at + size]):
                 same = (entered[0] == whole_entered[:, at:at + size]).all((0, 2))
                 return Check("streaming", False, math.inf, (
                     f"position {at + int((~same).argmax())} is not the same to the bit when read in pieces of "
-                    f"{_show(sizes)}, though its products are of integers"))
+                    f"{_show(sizes)}, though the model promises it"))
             gap = np.abs(out - whole[:, at:at + size])
             gap = np.where(np.isnan(gap), np.inf, gap).max((0, 2))
             worst = max(worst, float(gap.max()) / tolerance)

@@ -29,7 +29,8 @@ from ..errors import DataMissing, TinylmError, UsageError
 from ..kernels import memory
 from ..layers import Layer, Parameters, Pass
 from ..layers.basic import NORM_EPS
-from ..models.thunderbolt import Thunderbolt, ThunderboltState
+from ..models.base import Memory
+from ..models.thunderbolt import Thunderbolt
 from ..ops.decode import BEFORE1, BEFORE2, HIDDEN, DecodeWeights
 from ..ops.int8 import Int8Weight, dequantize_rows
 from ..ops.packed import LAYOUT, CodeError, check_packed, packed_shape, unpack_ternary
@@ -80,7 +81,7 @@ class _Operations:
 
 
 @dataclasses.dataclass
-class PackedState(ThunderboltState):
+class PackedState(Memory):
     """A Thunderbolt's state, either by layer (`memory`) or, between single tokens, as `rows` for `decode_step`."""
 
     rows: np.ndarray | None = None
@@ -106,7 +107,7 @@ class PackedState(ThunderboltState):
 
 
 class PackedModel:
-    """A Thunderbolt for inference whose ternary weights are given as they were exported.
+    """A ternary model for inference whose ternary weights are given as they were exported.
 
     It has what `tinylm.models` asks of a model but `backward`; its parameters are the float ones.
 
@@ -116,10 +117,15 @@ class PackedModel:
     int8     the head's weight with 8 bits, or None where it is among the float parameters
     """
 
-    def __init__(self, model: Thunderbolt, weights: Mapping[str, PackedWeight | Ternary], stream: np.ndarray | None,
+    def __init__(self, model: Layer, weights: Mapping[str, PackedWeight | Ternary], stream: np.ndarray | None,
                  int8: Int8Weight | None = None):
         self.model, self.weights, self.stream, self.int8 = model, dict(weights), stream, int8
-        self.name, self.family, self.config, self.head = model.name, model.family, model.config, model.head
+        self.name, self.family, self.config = model.name, model.family, model.config
+        self.head, self.exact = model.head, model.exact
+
+    @property
+    def _decodes(self) -> bool:
+        return self.stream is not None and isinstance(self.model, Thunderbolt)
 
     def parameters(self):
         return [p for p in self.model.parameters() if p.kind == "float"]
@@ -153,8 +159,8 @@ class PackedModel:
         return PackedState()
 
     def extend(self, tokens, state, run):
-        """As `Thunderbolt.extend`; one token of one text goes through `decode_step`, with the same bits."""
-        if tokens.shape == (1, 1) and run.f is kernels and self.stream is not None:
+        """As the model's own; one token of one text of a Thunderbolt goes through `decode_step`, with the same bits."""
+        if tokens.shape == (1, 1) and run.f is kernels and self._decodes:
             if "decode" not in run.made:
                 run.made["decode"] = self.decode_weights(run)
             state.to_rows(self.model)

@@ -44,19 +44,27 @@ def _squared_relu_backward_range(dinp, dout, inp):
 
 
 @serial
+def gelu32(x):
+    return _HALF * x * (_ONE + tanh32(_SCALE * (x + _CUBIC * x * x * x)))
+
+
+@serial
+def gelu_slope32(x):
+    tanh = tanh32(_SCALE * (x + _CUBIC * x * x * x))
+    dinner = _SCALE * (_ONE + _THREE * _CUBIC * x * x)
+    return _HALF * (_ONE + tanh) + _HALF * x * (_ONE - tanh * tanh) * dinner
+
+
+@serial
 def _gelu_forward_range(out, inp):
     for i in range(inp.size):
-        x = inp[i]
-        out[i] = _HALF * x * (_ONE + tanh32(_SCALE * (x + _CUBIC * x * x * x)))
+        out[i] = gelu32(inp[i])
 
 
 @serial
 def _gelu_backward_range(dinp, dout, inp):
     for i in range(dout.size):
-        x = inp[i]
-        tanh = tanh32(_SCALE * (x + _CUBIC * x * x * x))
-        dinner = _SCALE * (_ONE + _THREE * _CUBIC * x * x)
-        dinp[i] = dout[i] * (_HALF * (_ONE + tanh) + _HALF * x * (_ONE - tanh * tanh) * dinner)
+        dinp[i] = dout[i] * gelu_slope32(inp[i])
 
 
 @parallel

@@ -6,7 +6,7 @@ import numpy as np
 from numba import prange
 
 from ..ops import shapes
-from ..ops.layernorm import LayerNormCache
+from ..ops.layernorm import LayerNormCache, RMSNormCache
 from . import memory
 from .jit import parallel, serial
 from .matmul import contiguous
@@ -162,3 +162,71 @@ def headnorm_backward(dout, cache, add_to=None):
                    dout.reshape(rows.shape), rows, weight.reshape(heads, -1), mean.reshape(-1, heads),
                    rstd.reshape(-1, heads), min(chunks, parts_for(inp.size, numba.get_num_threads())))
     return dinp, dweight, dbias
+
+
+@serial
+def _rms_forward_row(out, inp, weight, eps):
+    """Writes one row; returns one over its root mean square."""
+    square = np.float32(0.0)
+    for i in range(inp.size):
+        square += inp[i] * inp[i]
+    rrms = np.float32(1.0) / np.sqrt(square / np.float32(inp.size) + np.float32(eps))
+    for i in range(inp.size):
+        out[i] = inp[i] * rrms * weight[i]
+    return rrms
+
+
+@parallel
+def _rms_forward(out, rrms, inp, weight, eps, parts):
+    rows = inp.shape[0]
+    for part in prange(parts):
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            rrms[n] = _rms_forward_row(out[n], inp[n], weight, eps)
+
+
+@serial
+def _rms_backward_row(dinp, dweight, dout, inp, weight, rrms):
+    """Writes one row of dinp and adds to dweight."""
+    along = np.float32(0.0)
+    for i in range(inp.size):
+        along += dout[i] * weight[i] * (inp[i] * rrms)
+    along /= np.float32(inp.size)
+    for i in range(inp.size):
+        norm = inp[i] * rrms
+        dinp[i] = rrms * (dout[i] * weight[i] - norm * along)
+        dweight[i] += dout[i] * norm
+
+
+@parallel
+def _rms_backward(dinp, dweight, partial, dout, inp, weight, rrms, parts):
+    rows, chunks = inp.shape[0], partial.shape[0]
+    for part in prange(parts):
+        for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+            partial[chunk] = 0.0
+            for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
+                _rms_backward_row(dinp[n], partial[chunk], dout[n], inp[n], weight, rrms[n])
+    add_in_order(dweight, partial)
+
+
+def rmsnorm_forward(inp, weight, eps=1e-5):
+    """See `tinylm.ops.rmsnorm_forward`; float32.  Writes out and one over the root mean square."""
+    shapes.channels(inp, weight, None)
+    inp = contiguous(inp)
+    rows = inp.reshape(-1, inp.shape[-1])
+    out, rrms = memory.empty(inp.shape), memory.empty(len(rows))
+    _rms_forward(out.reshape(rows.shape), rrms, rows, weight, eps, parts_for(inp.size, numba.get_num_threads()))
+    return out, RMSNormCache(inp, weight, rrms.reshape(*inp.shape[:-1], 1))
+
+
+def rmsnorm_backward(dout, cache, add_to=None):
+    """See `tinylm.ops.rmsnorm_backward`.  Adds to the array of add_to."""
+    inp, weight, rrms = cache
+    dout = contiguous(dout)
+    shapes.same(dout=dout, inp=inp)
+    C = inp.shape[-1]
+    rows = inp.reshape(-1, C)
+    dinp, dweight = memory.empty(inp.shape), add_to[0] if add_to else np.zeros(C, np.float32)
+    chunks = chunks_of(len(rows))
+    _rms_backward(dinp.reshape(rows.shape), dweight, memory.empty((chunks, C)), dout.reshape(rows.shape), rows, weight,
+                  rrms.reshape(-1), min(chunks, parts_for(inp.size, numba.get_num_threads())))
+    return dinp, dweight

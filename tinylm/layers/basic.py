@@ -102,6 +102,30 @@ def norm_cost(channels, rows, bias) -> Cost:
     return Cost(3 * channels, additions, 4 * rows, FLOAT_BYTES * channels * (2 if bias else 1))
 
 
+class RMSNorm(Layer):
+    """Scales the channels of each token to a mean square of 1: (..., C) -> (..., C)."""
+
+    def __init__(self, name, channels):
+        self.name = name
+        self.weight = Parameter(f"{name}.weight", (channels,), False, ("constant", 1.0))
+
+    def own_parameters(self):
+        return [self.weight]
+
+    def forward(self, inp, run):
+        out, cache = run.f.rmsnorm_forward(inp, run.p[self.weight.name], NORM_EPS)
+        run.remember(self, cache)
+        return run.seen(self, inp, out)
+
+    def backward(self, dout, run):
+        dinp, _ = run.f.rmsnorm_backward(dout, run.recall(self), add_to=(run.g[self.weight.name],))
+        return dinp
+
+    def costs(self, context):
+        C = self.weight.size  # squares, and inp rrms weight; their sum and eps; division, square root, reciprocal
+        return {"norms": Cost(3 * C, C, 3, FLOAT_BYTES * C)}
+
+
 class Residual(Layer):
     """inp + dropout(branch); `site` tells this mask from all others of the step."""
 

@@ -1,4 +1,4 @@
-"""The parts of Thunderbolt: ternary linear maps, token shift, and a recurrence in the place of attention.
+"""The parts of the ternary models: ternary linear maps, and what looks back in the place of attention.
 
 Each layer that looks back takes an optional `state`, a dictionary in which it finds what it has seen before and
 leaves what it has seen now.  So a text may be read in pieces of any size, down to one token.
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 
+from ..ops.gated_conv import last_values
 from ..ops.packed import packed_shape
 from .base import FLOAT_BYTES, Cost, Layer
 from .basic import NORM_EPS, norm_cost
 from .parameters import Parameter
+from .transformer import activation_cost
 
 
 class BitLinear(Layer):
@@ -147,6 +149,46 @@ class Recurrence(Layer):
         return {"gates and scan": Cost(4 * C, 6 * C, 4 * C, 2 * FLOAT_BYTES * C)}
 
 
+class GatedConv(Layer):
+    """Ternary up to gate and value, a causal convolution of the value, the product, ternary down: (B, T, C) -> same.
+
+    kernel   how many tokens the convolution sees, each channel for itself
+    """
+
+    def __init__(self, name, channels, kernel, activation_bits):
+        self.name = name
+        self.up = BitLinear(f"{name}.up", channels, 2 * channels, activation_bits)
+        # Kaiming normal, fan out, counted over all channels: what comes out is small at first.
+        self.filters = Parameter(f"{name}.filters", (kernel, channels), True,
+                                 ("normal", math.sqrt(2 / (kernel * channels))))
+        self.down = BitLinear(f"{name}.down", channels, channels, activation_bits)
+
+    def children(self):
+        return [self.up, self.down]
+
+    def own_parameters(self):
+        return [self.filters]
+
+    def forward(self, inp, run, state=None):
+        filters, before = run.p[self.filters.name], None if state is None else state.get(self.name)
+        both = self.up.forward(inp, run)
+        mixed, cache = run.f.gated_conv_forward(both, filters, before)
+        run.remember(self, cache)
+        if state is not None:
+            state[self.name] = last_values(both, filters, before)
+        return run.seen(self, inp, self.down.forward(mixed, run))
+
+    def backward(self, dout, run):
+        dmixed = self.down.backward(dout, run)
+        dboth, _ = run.f.gated_conv_backward(dmixed, run.recall(self), add_to=(run.g[self.filters.name],))
+        return self.up.backward(dboth, run)
+
+    def costs(self, context):
+        K, C = self.filters.shape  # a sigmoid is an exponential and a division
+        return {"convolutions": Cost(K * C, (K - 1) * C, 0, FLOAT_BYTES * (2 * K - 1) * C),
+                "gates": Cost(C, C, 2 * C)}
+
+
 class TernaryFeedForward(Layer):
     """Ternary up, squared ReLU, ternary down: (..., C) -> (..., C)."""
 
@@ -168,7 +210,7 @@ class TernaryFeedForward(Layer):
         return self.up.backward(dhidden, run)
 
     def costs(self, context):
-        return {"activations": Cost(self.up.weight.shape[0])}
+        return {"activations": activation_cost("squared_relu", self.up.weight.shape[0])}
 
 
 class RecurrentBlock(Layer):

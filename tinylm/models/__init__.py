@@ -5,6 +5,7 @@ A model is a `Layer` with
     forward(tokens, targets, run) -> losses (B*T,)    backward(dlosses, run)
     logits(tokens, run)           -> (B, T, V)
     start(batch, capacity)        -> state;  extend(tokens, state, run) -> (B, T, V)
+    exact                         whether the two ways of reading agree to the bit
 `run` is a `tinylm.layers.Pass`.
 """
 from __future__ import annotations
@@ -12,10 +13,13 @@ from __future__ import annotations
 import dataclasses
 
 from ..errors import UsageError, nearest
+from .bolt import Bolt, BoltConfig
 from .gpt import GPT, GPTConfig
+from .nova import Nova, NovaConfig
 from .thunderbolt import Thunderbolt, ThunderboltConfig
 
-FAMILIES = {"gpt": (GPT, GPTConfig), "thunderbolt": (Thunderbolt, ThunderboltConfig)}
+FAMILIES = {"gpt": (GPT, GPTConfig), "thunderbolt": (Thunderbolt, ThunderboltConfig), "bolt": (Bolt, BoltConfig),
+            "nova": (Nova, NovaConfig)}
 
 
 def build(family: str, config: dict):
@@ -39,4 +43,5 @@ def build(family: str, config: dict):
     return model(config_class(**config))
 
 
-__all__ = ["FAMILIES", "GPT", "GPTConfig", "Thunderbolt", "ThunderboltConfig", "build"]
+__all__ = ["FAMILIES", "GPT", "Bolt", "BoltConfig", "GPTConfig", "Nova", "NovaConfig", "Thunderbolt",
+           "ThunderboltConfig", "build"]

@@ -1,14 +1,24 @@
 """What every model here is: an embedding, blocks, a norm and a head, one after the other."""
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import UsageError
 from ..layers import Layer
 
 
 class LanguageModel(Layer):
     """tokens -> embedding -> blocks -> norm -> head.
 
-    A family sets `embedding`, `blocks`, `norm` and `head`, and says how it streams (`start`, `extend`).
+    A family sets `embedding`, `blocks`, `norm` and `head`, and says how it streams: see `Attending`, `Remembering`.
+
+    exact   whether all sums over channels are of integers, and every other one is added up in the order of a single
+            token: then what enters the head is the same to the bit, however a text is cut
     """
+
+    exact = False
 
     def children(self):
         return [self.embedding, *self.blocks, self.norm, self.head]
@@ -37,3 +47,96 @@ class LanguageModel(Layer):
     def logits(self, tokens, run):
         """Scores of the next token at every position.   Shapes    (B, T) -> (B, T, V)"""
         return self.head.logits(self._hidden(tokens, run), run)
+
+
+@dataclass
+class Past:
+    """What has been read so far: keys and values of every block, (B, P, C) each, and their number."""
+
+    past: list[tuple[np.ndarray, np.ndarray]]
+    length: int = 0
+
+    @property
+    def capacity(self) -> int:
+        return self.past[0][0].shape[1]
+
+
+class Attending(LanguageModel):
+    """A model whose blocks look back at keys and values: it streams up to its context."""
+
+    def start(self, batch: int, capacity: int | None = None, dtype=np.float32) -> Past:
+        """An empty state for reading `batch` texts of up to `capacity` (default: context) tokens."""
+        capacity = min(capacity or self.config.context, self.config.context)
+        shape = batch, capacity, self.config.channels
+        return Past([(np.zeros(shape, dtype), np.zeros(shape, dtype)) for _ in self.blocks])
+
+    def extend(self, tokens, state: Past, run):
+        """Read more tokens: the same scores as `logits` of the whole text, for the new positions.
+
+        Shapes    tokens (B, T) -> (B, T, V); state.length grows by T
+        Raises    ShapeError when the state has no room
+        """
+        out = self.embedding.forward(tokens, run, state.length)
+        for block, past in zip(self.blocks, state.past):
+            out = block.extend(out, past, state.length, run)
+        state.length += tokens.shape[1]
+        return self.head.logits(self.norm.forward(out, run), run)
+
+
+@dataclass
+class Memory:
+    """What is remembered of the text read so far, by the name of the layer that remembers it.
+
+    Its size does not depend on how much has been read.
+    """
+
+    memory: dict[str, np.ndarray] = field(default_factory=dict)
+    length: int = 0
+    capacity: None = None  # no limit
+
+
+class Remembering(LanguageModel):
+    """A model whose blocks keep a memory of fixed size: it streams without end."""
+
+    @property
+    def exact(self) -> bool:
+        return self.config.activation_bits == 8
+
+    def start(self, batch: int, capacity: int | None = None, dtype=np.float32) -> Memory:
+        """The state before anything is read; batch, capacity and dtype follow from what will be."""
+        return Memory()
+
+    def extend(self, tokens, state: Memory, run):
+        """Read more tokens: the same scores as `logits` of the whole text, for the new positions.
+
+        Shapes    tokens (B, T) -> (B, T, V); state.length grows by T
+        """
+        out = self._hidden(tokens, run, state.memory)
+        state.length += tokens.shape[1]
+        return self.head.logits(out, run)
+
+
+def at_least(config, low: int, *names: str, why: str = "") -> None:
+    """Raises UsageError for an option of a model's config that is below `low`."""
+    for name in names:
+        if getattr(config, name) < low:
+            raise UsageError(f"{name} is {getattr(config, name)}: it must be {why or f'at least {low}'}")
+
+
+def checked_rate(rate: float) -> None:
+    """Raises UsageError for a rate of dropout outside [0, 1)."""
+    if not 0 <= rate < 1:
+        raise UsageError(f"dropout is {rate}: it must be at least 0 and below 1")
+
+
+def checked_heads(channels: int, heads: int) -> None:
+    """Raises UsageError for channels that heads cannot share."""
+    if channels % heads:
+        raise UsageError(f"{channels} channels cannot be shared by {heads} heads: "
+                         "channels must be a multiple of heads")
+
+
+def checked_bits(bits: int) -> None:
+    """Raises UsageError for activation bits that are neither 8 nor 0."""
+    if bits not in (0, 8):
+        raise UsageError(f"activation_bits is {bits}: it must be 8, or 0 for float")

@@ -263,9 +263,9 @@ def axis_sizes(model: Layer) -> dict[str, int]:
 
 def _axes(model: Layer, layer: Layer, shape: tuple[int, ...], is_out: bool) -> tuple[str, ...]:
     """("B", "T") and, where there is a third axis, its name; its number if no name fits."""
-    sizes, part = axis_sizes(model), layer.name.rpartition(".")[2]
+    sizes, part = axis_sizes(model) | {"2C": 2 * model.config.channels}, layer.name.rpartition(".")[2]
     # Sizes may be equal by chance, so ask first what the layer is known for.
-    known = {("qkv", True): "3C", ("up", True): "F", ("down", False): "F",
+    known = {("qkv", True): "3C", ("gate", True): "F", ("up", True): "F", ("down", False): "F",
              ("head", True): "V", (model.name, True): "V"}.get((part, is_out), "C")
     return ("B", "T", *(next((name for name in (known, *sizes) if sizes[name] == size), str(size))
                         for size in shape[2:]))

@@ -1,18 +1,17 @@
 """The character GPT: a decoder of pre-norm blocks with learned positions.
 
 Sources: the model trained twice by Eamon2009/Transformer-language-model (separate q, k, v without
-bias, ReLU, untied head), and nanoGPT's (tied head, GELU, no biases); `GPTConfig` covers both.
+bias, ReLU, untied head), nanoGPT's (tied head, GELU, no biases), and GPT-Neo (scores as they are, every
+second layer with a window); `GPTConfig` covers them.
 """
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..errors import UsageError
 from ..layers import Attention, Block, Embedding, FeedForward, Head, LayerNorm, Residual
-from .base import LanguageModel
+from .base import Attending, at_least, checked_heads, checked_rate
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,8 @@ class GPTConfig:
     tied_head      the head's weight is the token embedding
     dropout        rate on attention weights and on both branches before they are added
     scaled_init    divide the init of the maps into the residual stream by sqrt(2 L), as GPT-2 does
+    scaled_scores  divide attention scores by sqrt(D)
+    window         how many positions one sees in the second, fourth, ... layer, its own included; 0 for all
     """
 
     vocab: int
@@ -44,35 +45,20 @@ class GPTConfig:
     dropout: float = 0.0
     scaled_init: bool = False
     init_std: float = 0.02
+    scaled_scores: bool = True
+    window: int = 0
 
     def __post_init__(self):
-        for field in ("vocab", "context", "channels", "layers", "heads"):
-            if getattr(self, field) < 1:
-                raise UsageError(f"{field} is {getattr(self, field)}: it must be at least 1")
-        if self.channels % self.heads:
-            raise UsageError(f"{self.channels} channels cannot be shared by {self.heads} heads: "
-                             "channels must be a multiple of heads")
-        if self.hidden < 0:
-            raise UsageError(f"hidden is {self.hidden}: it must be 0 (4 x channels) or more")
+        at_least(self, 1, "vocab", "context", "channels", "layers", "heads")
+        checked_heads(self.channels, self.heads)
+        at_least(self, 0, "hidden", why="0 (4 x channels) or more")
+        at_least(self, 0, "window", why="0 (no window) or more")
         if self.activation not in ("relu", "gelu"):
             raise UsageError(f"unknown activation {self.activation!r} (there are: gelu, relu)")
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout is {self.dropout}: it must be at least 0 and below 1")
+        checked_rate(self.dropout)
 
 
-@dataclass
-class GPTState:
-    """What has been read so far: keys and values of every block, (B, P, C) each, and their number."""
-
-    past: list[tuple[np.ndarray, np.ndarray]]
-    length: int = 0
-
-    @property
-    def capacity(self) -> int:
-        return self.past[0][0].shape[1]
-
-
-class GPT(LanguageModel):
+class GPT(Attending):
     """tokens -> embedding -> blocks -> norm -> head."""
 
     family = "gpt"
@@ -85,7 +71,8 @@ class GPT(LanguageModel):
             f"blocks.{i}",
             LayerNorm(f"blocks.{i}.norm1", c.channels, c.norm_bias),
             Attention(f"blocks.{i}.attention", c.channels, c.heads, qkv_bias=c.qkv_bias, proj_bias=c.proj_bias,
-                      rate=c.dropout, site=3 * i, std=c.init_std, proj_std=out_std),
+                      rate=c.dropout, site=3 * i, std=c.init_std, proj_std=out_std,
+                      scale=None if c.scaled_scores else 1.0, window=c.window if i % 2 else 0),
             Residual(f"blocks.{i}.residual1", c.dropout, site=3 * i + 1),
             LayerNorm(f"blocks.{i}.norm2", c.channels, c.norm_bias),
             FeedForward(f"blocks.{i}.ffn", c.channels, c.hidden or 4 * c.channels, activation=c.activation,
@@ -95,21 +82,3 @@ class GPT(LanguageModel):
         self.norm = LayerNorm("norm", c.channels, c.norm_bias)
         self.head = Head("head", c.channels, c.vocab, c.head_bias, c.init_std,
                          tied_to=self.embedding.tokens if c.tied_head else None)
-
-    def start(self, batch: int, capacity: int | None = None, dtype=np.float32) -> GPTState:
-        """An empty state for reading `batch` texts of up to `capacity` (default: context) tokens."""
-        capacity = min(capacity or self.config.context, self.config.context)
-        shape = batch, capacity, self.config.channels
-        return GPTState([(np.zeros(shape, dtype), np.zeros(shape, dtype)) for _ in self.blocks])
-
-    def extend(self, tokens, state: GPTState, run):
-        """Read more tokens: the same scores as `logits` of the whole text, for the new positions.
-
-        Shapes    tokens (B, T) -> (B, T, V); state.length grows by T
-        Raises    ShapeError when the state has no room
-        """
-        out = self.embedding.forward(tokens, run, state.length)
-        for block, past in zip(self.blocks, state.past):
-            out = block.extend(out, past, state.length, run)
-        state.length += tokens.shape[1]
-        return self.head.logits(self.norm.forward(out, run), run)

@@ -5,9 +5,7 @@ future; here every token and head is normalised by itself, which is causal and c
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-import numpy as np
+from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..layers import (
@@ -20,7 +18,7 @@ from ..layers import (
     TernaryFeedForward,
     TokenShift,
 )
-from .base import LanguageModel
+from .base import Remembering, at_least, checked_bits, checked_heads, checked_rate
 
 
 @dataclass(frozen=True)
@@ -48,35 +46,16 @@ class ThunderboltConfig:
     init_std: float = 0.02
 
     def __post_init__(self):
-        for name in ("vocab", "context", "channels", "layers", "heads"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if self.channels % self.heads:
-            raise UsageError(f"{self.channels} channels cannot be shared by {self.heads} heads: "
-                             "channels must be a multiple of heads")
-        if self.activation_bits not in (0, 8):
-            raise UsageError(f"activation_bits is {self.activation_bits}: it must be 8, or 0 for float")
-        if self.hidden < 0:
-            raise UsageError(f"hidden is {self.hidden}: it must be 0 (3 x channels) or more")
+        at_least(self, 1, "vocab", "context", "channels", "layers", "heads")
+        checked_heads(self.channels, self.heads)
+        checked_bits(self.activation_bits)
+        at_least(self, 0, "hidden", why="0 (3 x channels) or more")
         if not 0 <= self.longest < 1:
             raise UsageError(f"longest is {self.longest}: it must be at least 0 and below 1")
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout is {self.dropout}: it must be at least 0 and below 1")
+        checked_rate(self.dropout)
 
 
-@dataclass
-class ThunderboltState:
-    """What has been read: the last token and the recurrent state of every layer, by the layer's name.
-
-    Its size does not depend on how much has been read.
-    """
-
-    memory: dict[str, np.ndarray] = field(default_factory=dict)
-    length: int = 0
-    capacity: None = None  # no limit
-
-
-class Thunderbolt(LanguageModel):
+class Thunderbolt(Remembering):
     """tokens -> embedding -> blocks -> norm -> head (tied)."""
 
     family = "thunderbolt"
@@ -99,16 +78,3 @@ class Thunderbolt(LanguageModel):
         ) for i in range(c.layers)]
         self.norm = LayerNorm("norm", c.channels)
         self.head = Head("head", c.channels, c.vocab, bias=False, tied_to=self.embedding.tokens)
-
-    def start(self, batch: int, capacity: int | None = None, dtype=np.float32) -> ThunderboltState:
-        """The state before anything is read; batch, capacity and dtype follow from what will be."""
-        return ThunderboltState()
-
-    def extend(self, tokens, state: ThunderboltState, run):
-        """Read more tokens: the same scores as `logits` of the whole text, for the new positions.
-
-        Shapes    tokens (B, T) -> (B, T, V); state.length grows by T
-        """
-        out = self._hidden(tokens, run, state.memory)
-        state.length += tokens.shape[1]
-        return self.head.logits(out, run)

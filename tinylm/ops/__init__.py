@@ -20,14 +20,24 @@ from .cross_entropy import (
 )
 from .decode import decode_step, pack_decode
 from .embedding import embedding_backward, embedding_forward
+from .gated_conv import gated_conv_backward, gated_conv_forward
+from .glu import geglu_backward, geglu_forward, swiglu_backward, swiglu_forward
 from .int8 import int8_linear, pack_int8, quantize_rows
-from .layernorm import headnorm_backward, headnorm_forward, layernorm_backward, layernorm_forward
+from .layernorm import (
+    headnorm_backward,
+    headnorm_forward,
+    layernorm_backward,
+    layernorm_forward,
+    rmsnorm_backward,
+    rmsnorm_forward,
+)
 from .linear import linear_backward, linear_forward
 from .matmul import matmul, pack
 from .optimizer import adamw_step, clip_scale, global_norm
 from .packed import pack_ternary, packed_bitlinear, packed_product, unpack_ternary
 from .recurrence import recurrence_backward, recurrence_forward
 from .residual import dropout_backward, dropout_forward, residual_backward, residual_forward
+from .rope import rope_backward, rope_forward
 from .sampling import draw_token, likeliest
 from .ternary import bitlinear_backward, bitlinear_forward, quantize_activations, ternarize
 from .token_shift import token_shift_backward, token_shift_forward

@@ -91,3 +91,39 @@ def headnorm_backward(dout, cache, add_to=None):
         add_to[1][...] += dbias
         dweight, dbias = add_to
     return dinp.reshape(inp.shape), dweight, dbias
+
+
+class RMSNormCache(NamedTuple):
+    inp: np.ndarray      # (..., C)
+    weight: np.ndarray   # (C,)
+    rrms: np.ndarray     # (..., 1): one over the root mean square
+
+
+def rmsnorm_forward(inp, weight, eps=1e-5):
+    """out = inp weight / sqrt(mean(inp^2) + eps), per token: a LayerNorm that takes no mean away.
+
+    Shapes    inp (..., C), weight (C,) -> out (..., C)
+    Caches    one over the root mean square
+    Raises    ShapeError
+    Source    Zhang, Sennrich 2019, arXiv:1910.07467, eq. 4
+    """
+    shapes.channels(inp, weight, None)
+    rrms = 1.0 / np.sqrt((inp ** 2).mean(-1, keepdims=True) + eps)                  # (..., 1)
+    return inp * rrms * weight, RMSNormCache(inp, weight, rrms)
+
+
+def rmsnorm_backward(dout, cache, add_to=None):
+    """Return (dinp, dweight).
+
+    add_to    (dweight,) array the gradient is added to; a new one if omitted
+    """
+    inp, weight, rrms = cache
+    norm = inp * rrms                                                               # (..., C)
+    dnorm = dout * weight                                                           # (..., C)
+    # The root mean square depends on every channel: take from dnorm its share along norm.
+    dinp = rrms * (dnorm - norm * (dnorm * norm).mean(-1, keepdims=True))
+    dweight = (dout * norm).sum(tuple(range(inp.ndim - 1)))
+    if add_to:
+        add_to[0][...] += dweight
+        dweight = add_to[0]
+    return dinp, dweight

@@ -48,3 +48,21 @@ def attention(inp: np.ndarray, heads: int) -> None:
     if inp.ndim != 3 or inp.shape[2] % (3 * heads):
         raise ShapeError(f"inp is {inp.shape}; attention with {heads} heads wants (B, T, 3C), "
                          f"C a multiple of {heads}")
+
+
+def rope(inp: np.ndarray, heads: int) -> None:
+    """As `attention`, with heads of even size.  Raises ShapeError."""
+    attention(inp, heads)
+    if inp.shape[2] // (3 * heads) % 2:
+        raise ShapeError(f"inp is {inp.shape}: its heads have {inp.shape[2] // (3 * heads)} channels, "
+                         "and rotations take them in pairs")
+
+
+def gated_conv(inp: np.ndarray, weight: np.ndarray, before: np.ndarray | None) -> None:
+    """inp (B, T, 2C), weight (K, C), before (B, K - 1, C) or None.  Raises ShapeError."""
+    if inp.ndim != 3 or weight.ndim != 2 or not len(weight) or inp.shape[2] != 2 * weight.shape[1]:
+        raise ShapeError(f"inp is {inp.shape} and weight {weight.shape}; "
+                         "a gated convolution wants (B, T, 2C) and (K, C)")
+    wanted = inp.shape[0], len(weight) - 1, weight.shape[1]
+    if before is not None and before.shape != wanted:
+        raise ShapeError(f"before should be {wanted}, not {before.shape}")
