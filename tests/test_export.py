@@ -116,6 +116,64 @@ def test_one_text_streamed_from_the_folder_has_the_bits_of_the_forward_pass(run,
     assert state.length == 200
 
 
+def test_a_head_of_8_bits_is_the_run_s_rounded_and_nothing_else(run, tmp_path, capsys):
+    out, plain = tmp_path / "small", tmp_path / "plain"
+    for folder, bits in ((out, 8), (plain, 32)):
+        code, answer, err = ask(capsys, "export", run, folder, "--head-bits", bits, "--json")
+        assert code == 0, err
+    answer = json.loads(ask(capsys, "export", run, tmp_path / "again", "--head-bits", 8, "--json")[1])
+    assert answer["parity"]["to_the_bit"] is True
+    assert 0 < answer["parity"]["head_rounding"] < 0.5
+    assert "rounded to 8 bits" in (out / "README.md").read_text()
+    assert (out / packed.MODEL).stat().st_size < (plain / packed.MODEL).stat().st_size
+    want, got = open_run(str(run)), open_run(str(out))
+    rounded = packed.reference(want.model, want.params, 8)
+    tokens = np.random.default_rng(1).integers(0, len(LETTERS), (3, 12)).astype(np.int32)
+    scores = want.model.logits(tokens, rounded)
+    np.testing.assert_array_equal(got.model.logits(tokens, Pass(kernels, got.params)), scores)
+    targets = np.roll(tokens, 1, 1)
+    losses = got.model.forward(tokens, targets, Pass(kernels, got.params))
+    flat = scores.reshape(-1, scores.shape[-1]).astype(float)
+    naive = np.log(np.exp(flat).sum(-1)) - flat[np.arange(tokens.size), targets.reshape(-1)]
+    np.testing.assert_allclose(losses, naive, rtol=1e-5)
+    reader, state = Pass(kernels, got.params), got.model.start(1)
+    streamed = [got.model.extend(tokens[:1, t:t + 1], state, reader)[0, 0] for t in range(12)]
+    np.testing.assert_array_equal(streamed, scores[0])
+    np.testing.assert_allclose(got.model.logits(tokens, Pass(ops, got.params)), scores, rtol=1e-3, atol=1e-3)
+
+
+def test_a_float_model_has_no_head_of_8_bits(tmp_path, capsys):
+    run = make_run(tmp_path / "run", "gpt")
+    code, _, err = ask(capsys, "export", run, tmp_path / "out", "--head-bits", 8)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--head-bits 8" in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"head_bits": 4}, "4 bits"), ({"head_bits": "8"}, "head_bits"), ({"head_bits": 32}, "embedding")])
+def test_a_head_of_other_bits_than_stated_is_refused(run, tmp_path, capsys, change, said):
+    out = tmp_path / "out"
+    assert ask(capsys, "export", run, out, "--head-bits", 8)[0] == 0
+    about = json.loads((out / packed.CONFIG).read_text()) | change
+    (out / packed.CONFIG).write_text(json.dumps(about))
+    code, _, err = ask(capsys, "generate", out, "--prompt", "a", "--max-tokens", 1)
+    assert (code, err.count("\n")) == (4, 1)
+    assert said in err
+
+
+def test_a_code_outside_of_the_head_s_is_refused(run, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert ask(capsys, "export", run, out, "--head-bits", 8)[0] == 0
+    tensors = load_file(out / packed.MODEL)
+    name = next(n for n in tensors if n.endswith(".codes"))
+    tensors[name][0, 0] = -128
+    save_file(tensors, out / packed.MODEL)
+    code, _, err = ask(capsys, "eval", out)
+    assert (code, err.count("\n")) == (4, 1)
+    assert "-128" in err
+
+
 def test_definitions_read_the_folder_too(run, exported):
     """Nearly: they may round a scale the other way than the kernels, which made the folder."""
     want, got = open_run(str(run)), open_run(str(exported))

@@ -14,6 +14,7 @@ import numpy as np
 from numba import prange
 
 from ..ops import shapes
+from ..ops.precision import rounds_products
 from . import memory
 from .jit import parallel, serial
 from .simd import (
@@ -22,6 +23,7 @@ from .simd import (
     ROWS,
     WIDE,
     half,
+    has_tiles,
     lanes,
     load,
     load_some,
@@ -32,6 +34,7 @@ from .simd import (
     store_some,
     wide,
 )
+from .tiles import multiply_strips, pack_strips, rounded
 
 K_CHUNK = 512       # k is cut here, so that a chunk of a panel (128 KB) stays in the second-level cache
 TILES_IN_BLOCK = 16  # rows of tiles that are taken through all panels before the next ones
@@ -227,38 +230,50 @@ _ZEROS = np.zeros(WIDE, np.float32)
 
 def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, add_to=None):
     """The twin of `tinylm.ops.matmul`: float32, same arguments, same result; b may also be int8, or
-    packed where it is transposed.
+    packed as it is meant to be multiplied.
 
     Raises    ShapeError
     """
     K, M = a.shape if transpose_a else a.shape[::-1]
-    packed, b = (b.panels, b.array) if isinstance(b, Packed) else (None, b)
+    packed, b = (b, b.array) if isinstance(b, Packed) else (None, b)
     N, K_b = b.shape if transpose_b else b.shape[::-1]
     if K_b != K:
         raise shapes.ShapeError(f"a {a.shape} and b {b.shape} do not share their inner dimension")
     if add_to is not None and (add_to.shape != (M, N) or not add_to.flags.c_contiguous):
         raise shapes.ShapeError(f"add_to is {add_to.shape}; the product wants a contiguous ({M}, {N})")
-    a, b = contiguous(a), contiguous(b, np.int8 if b.dtype == np.int8 else np.float32)
+    a, b = contiguous(a), _operand(b)
+    if rounds_products() and not has_tiles():
+        a, b = rounded(a), b if b.dtype == np.int8 or packed is not None and packed.rounded else rounded(b)
     out = memory.empty((M, N)) if add_to is None else add_to
     flat = out.reshape(-1)
     start = (flat, N, 1) if add_to is not None else (_ZEROS, 0, 0) if bias is None else (bias, 0, 1)
-    multiply(flat, *start, a.reshape(-1), b.reshape(-1), packed, M, N, K, transpose_a, transpose_b)
+    panels = packed.panels if packed is not None and packed.fits(transpose_b) else None
+    multiply(flat, *start, a.reshape(-1), b.reshape(-1), panels, M, N, K, transpose_a, transpose_b)
     if add_to is not None and bias is not None:
         out += bias
     return out
 
 
 class Packed(NamedTuple):
-    """A matrix that will be multiplied as b, transposed, more than once: itself and its panels."""
+    """A matrix that will be multiplied as b more than once: itself and its panels, or strips, for one precision."""
 
-    array: np.ndarray   # (N, K)
-    panels: np.ndarray  # flat
+    array: np.ndarray   # (N, K), or (K, N) without transpose_b; rounded where products are to round
+    panels: np.ndarray  # flat; int32 for strips of bfloat16
+    transpose_b: bool
+    rounded: bool
+
+    def fits(self, transpose_b):
+        """Whether the panels are for such a product, at the present precision."""
+        return self.transpose_b == transpose_b and self.rounded == rounds_products()
 
 
-def pack(array):
-    """See `tinylm.ops.pack`."""
-    array = contiguous(array)
-    return Packed(array, _panels(array.reshape(-1), *array.shape, True))
+def pack(array, *, transpose_b=True):
+    """See `tinylm.ops.pack`; float32 or int8."""
+    array = _operand(array)
+    N, K = array.shape if transpose_b else array.shape[::-1]
+    if rounds_products() and not has_tiles() and array.dtype != np.int8:
+        array = rounded(array)
+    return Packed(array, _panels(array.reshape(-1), N, K, transpose_b), transpose_b, rounds_products())
 
 
 def unpack(array):
@@ -266,7 +281,13 @@ def unpack(array):
     return array.array if isinstance(array, Packed) else array
 
 
+def _operand(b):
+    return contiguous(b, np.int8 if b.dtype == np.int8 else np.float32)
+
+
 def _panels(b, N, K, transposed):
+    if rounds_products() and has_tiles():
+        return pack_strips(b, N, K, transposed, True)
     packed = memory.empty(K * packed_columns.py_func(N))
     _pack(packed, b, 1 if transposed else N, K if transposed else 1, N, K, numba.get_num_threads())
     return packed
@@ -276,12 +297,15 @@ def multiply(out, start, lds, css, a, b, packed, M, N, K, transpose_a, transpose
     """out = start + a b on flat arrays that fit; see `_share` for start.  packed: b's panels, or None."""
     if M == 0 or N == 0:
         return
-    threads = numba.get_num_threads()
-    if packed is None and M <= FEW_ROWS and transpose_b and not transpose_a:
+    threads, strips = numba.get_num_threads(), rounds_products() and has_tiles()
+    if packed is None and M <= FEW_ROWS and transpose_b and not transpose_a and not strips:
         _few_rows(out, start, lds, css, a, b, M, N, K, threads)
         return
     if packed is None:
         packed = _panels(b, N, K, transpose_b)
+    if strips:
+        multiply_strips(out, start, lds, css, pack_strips(a, M, K, not transpose_a, False), packed, M, N, K)
+        return
     rs, ks = (1, M) if transpose_a else (K, 1)
     _product(out, start, lds, css, a, rs, ks, packed, M, N, K, _tile_count(M, N), threads)
 

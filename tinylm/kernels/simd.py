@@ -19,8 +19,12 @@ intrinsic is never found again in the cache.
 """
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from functools import cache
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, errors
@@ -285,6 +289,198 @@ def byte_dot(typingctx, total, unsigned, signed):
     def emit(context, builder, sig, args):
         return builder.call(_byte_dot(builder), args)
     return _words(_words, _words, _words), emit
+
+
+# --------------------------------------------------------------------------- tiles: bfloat16 in blocks of 16 x 16
+# A processor with AMX multiplies whole tiles: 16 rows of 16 words, each word two bfloat16 that follow each other along
+# the inner dimension.  Operands are flat int32, a tile 256 words in a row.  Results are a block of 2 x 2 tiles of
+# float32, which lives in the processor until it is stored; what a thread does with tiles it does between `tiles_begin`
+# and `tiles_end`.
+
+TILE = 16                    # rows of a tile, and its words in a row
+TILE_WORDS = TILE * TILE
+_i64, _bytes_of_row = ir.IntType(64), 4 * TILE
+_ASK_FOR_TILES = 158, 0x1023, 18  # the system call arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+
+
+@cache
+def has_tiles() -> bool:
+    """Whether numba's target multiplies tiles of bfloat16 and the system lets this process do so."""
+    if not {"amx-tile", "amx-bf16", "avx512bf16", "avx512bw"} <= target_features() or sys.platform != "linux":
+        return False
+    return ctypes.CDLL(None).syscall(*_ASK_FOR_TILES) == 0
+
+
+def _tile_shapes():
+    """What `tiles_begin` loads: all eight tiles are 16 rows of 64 bytes."""
+    shapes = np.zeros(64, np.uint8)
+    shapes[0] = 1                                     # the one palette there is
+    shapes[16:32].view(np.uint16)[:] = _bytes_of_row
+    shapes[48:56] = TILE
+    return shapes
+
+
+TILE_SHAPES = _tile_shapes()
+
+
+def _call_tiles(builder, name, *arguments):
+    kind = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
+    builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.{name}"), arguments)
+
+
+def _number(tile):
+    return ir.Constant(ir.IntType(8), tile)
+
+
+def _at(builder, pointer, words):
+    """The byte pointer moved on by so many words."""
+    return builder.gep(pointer, [builder.mul(words, ir.Constant(_i64, 4))])
+
+
+def _need_tiles():
+    if not has_tiles():  # LLVM would end the process
+        raise errors.TypingError("numba's target lacks AMX tiles; ask has_tiles() first")
+
+
+@intrinsic
+def tiles_begin(typingctx, shapes):
+    _need_tiles()
+
+    def emit(context, builder, sig, args):
+        pointer = _address(context, builder, types.void(shapes, types.intp), (args[0], ir.Constant(_i64, 0)),
+                           ir.IntType(8))
+        _call_tiles(builder, "ldtilecfg", pointer)
+        return context.get_dummy_value()
+    return types.void(shapes), emit
+
+
+@intrinsic
+def tiles_end(typingctx):
+    def emit(context, builder, sig, args):
+        _call_tiles(builder, "tilerelease")
+        return context.get_dummy_value()
+    return types.void(), emit
+
+
+@intrinsic
+def clear_tiles(typingctx):
+    """The block = 0."""
+    def emit(context, builder, sig, args):
+        for tile in range(4):
+            _call_tiles(builder, "tilezero", _number(tile))
+        return context.get_dummy_value()
+    return types.void(), emit
+
+
+def _block_access(name):
+    @intrinsic
+    def access(typingctx, c, i, step):
+        """Between the block and 32 rows of 32 numbers from c[i] on, `step` from row to row (0: all rows the same)."""
+        def emit(context, builder, sig, args):
+            first = _address(context, builder, sig, args, ir.IntType(8))
+            stride = builder.mul(args[2], ir.Constant(_i64, 4))
+            below = _at(builder, first, builder.mul(args[2], ir.Constant(_i64, TILE)))
+            for tile, (pointer, columns) in enumerate(((first, 0), (first, TILE), (below, 0), (below, TILE))):
+                _call_tiles(builder, name, _number(tile), _at(builder, pointer, ir.Constant(_i64, columns)), stride)
+            return context.get_dummy_value()
+        return types.void(c, types.intp, types.intp), emit
+    return access
+
+
+load_block, store_block = _block_access("tileloadd64"), _block_access("tilestored64")
+
+
+@intrinsic
+def multiply_tiles(typingctx, a, ia, b, ib):
+    """The block += two tiles of a, one below the other, times two of b, side by side; each pair follows in memory."""
+    def emit(context, builder, sig, args):
+        for array, place, number in ((0, 1, 4), (2, 3, 6)):
+            pointer = _address(context, builder, types.void(sig.args[array], types.intp),
+                               (args[array], args[place]), ir.IntType(8))
+            for tile in range(2):
+                place = _at(builder, pointer, ir.Constant(_i64, tile * TILE_WORDS))
+                _call_tiles(builder, "tileloadd64", _number(number + tile), place, ir.Constant(_i64, _bytes_of_row))
+        for tile in range(4):
+            _call_tiles(builder, "tdpbf16ps", _number(tile), _number(4 + tile // 2), _number(6 + tile % 2))
+        return context.get_dummy_value()
+    return types.void(a, types.intp, b, types.intp), emit
+
+
+class _BFloat(ir.Type):
+    """LLVM's bfloat, which llvmlite lacks: the text that LLVM reads needs nothing but its name."""
+
+    def __str__(self):
+        return "bfloat"
+
+
+def _rounded(builder, low, high):
+    """32 bfloat16: the sixteen numbers of `low`, then those of `high`, as integers of 16 bits."""
+    kind = ir.VectorType(_BFloat(), 32)
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [low.type] * 2),
+                                              "llvm.x86.avx512bf16.cvtne2ps2bf16.512")
+    return builder.bitcast(builder.call(function, [high, low]), ir.VectorType(ir.IntType(16), 32))
+
+
+def _sixteen(context, builder, array, value, i, count):
+    """value[i], ... as sixteen float32; lanes from `count` on are 0, and nothing is read there."""
+    element = _f32 if array.dtype == types.float32 else ir.IntType(8)
+    vector = ir.VectorType(element, TILE)
+    pointer = _address(context, builder, types.void(array, types.intp), (value, i), vector)
+    count = builder.select(builder.icmp_signed("<", count, ir.Constant(_i64, 0)), ir.Constant(_i64, 0), count)
+    mask = _mask(builder, TILE, count)
+    suffix = "f32" if element is _f32 else "i8"
+    kind = ir.FunctionType(vector, [pointer.type, _i32, mask.type, vector])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.load.v{TILE}{suffix}.p0")
+    align = ir.Constant(_i32, 4 if element is _f32 else 1)
+    found = builder.call(function, [pointer, align, mask, ir.Constant(vector, None)])
+    return found if element is _f32 else builder.sitofp(found, ir.VectorType(_f32, TILE))
+
+
+@intrinsic
+def round_along(typingctx, x, i, count):
+    """x[i] .. x[i + 31] as sixteen words of two bfloat16; from `count` on they are 0.  x is float32 or int8."""
+    def emit(context, builder, sig, args):
+        rest = builder.sub(args[2], ir.Constant(_i64, TILE))
+        later = builder.add(args[1], ir.Constant(_i64, TILE))
+        low = _sixteen(context, builder, x, args[0], args[1], args[2])
+        high = _sixteen(context, builder, x, args[0], later, rest)
+        return builder.bitcast(_rounded(builder, low, high), _words.llvm)
+    return _words(x, types.intp, types.intp), emit
+
+
+@intrinsic
+def round_across(typingctx, x, i, j, count, second):
+    """Words of x[i + lane] and x[j + lane]; lanes from `count` on are 0, and x[j ...] is where `second` is 0."""
+    def emit(context, builder, sig, args):
+        value, i, j, count, second = args
+        nothing = ir.Constant(_i64, 0)
+        other = builder.select(builder.icmp_signed("==", second, nothing), nothing, count)
+        low, high = (_sixteen(context, builder, x, value, at, left) for at, left in ((i, count), (j, other)))
+        halves = _rounded(builder, low, high)
+        turns = ir.Constant(ir.VectorType(_i32, 32), [lane // 2 + TILE * (lane % 2) for lane in range(32)])
+        return builder.bitcast(builder.shuffle_vector(halves, halves, turns), _words.llvm)
+    return _words(x, types.intp, types.intp, types.intp, types.intp), emit
+
+
+@intrinsic
+def transpose_tile(typingctx, out, i, inp, j):
+    """out[i + 16 r + c] = inp[j + 16 c + r] for a tile; the two may be the same."""
+    def emit(context, builder, sig, args):
+        def row(array, value, at, number):
+            place = builder.add(at, ir.Constant(_i64, TILE * number))
+            return _address(context, builder, types.void(array, types.intp), (value, place), _words.llvm)
+        rows = [builder.load(row(inp, args[2], args[3], number), align=4) for number in range(TILE)]
+        for step in (8, 4, 2, 1):  # rows that lie `step` apart exchange every other `step` columns
+            low = ir.Constant(_words.llvm, [c if c & step == 0 else TILE + c - step for c in range(TILE)])
+            high = ir.Constant(_words.llvm, [c + step if c & step == 0 else TILE + c for c in range(TILE)])
+            for number in (n for n in range(TILE) if n & step == 0):
+                pair = rows[number], rows[number + step]
+                rows[number] = builder.shuffle_vector(*pair, low)
+                rows[number + step] = builder.shuffle_vector(*pair, high)
+        for number, value in enumerate(rows):
+            builder.store(value, row(out, args[0], args[1], number), align=4)
+        return context.get_dummy_value()
+    return types.void(out, types.intp, inp, types.intp), emit
 
 
 # ------------------------------------------------------------------------- threads that wait for each other
