@@ -35,6 +35,8 @@ cases = [("matmul", dict(M=M, K=K, N=N, transpose_a=ta, transpose_b=tb, bias=tb)
 cases += [("matmul", dict(M=13, K=1025, N=37, transpose_a=False, transpose_b=True, bias=True))]
 cases += [("attention", {k: v[-1] for k, v in parity.OPERATIONS["attention"].sizes.items()} | dict(T=T))
           for T in (1, 7, 33)]
+cases += [("matmul", dict(M=M, K=K, N=17, transpose_a=ta, transpose_b=tb, bias=tb, precision="bfloat16", codes=ta))
+          for M, K in ((5, 33), (33, 64)) for ta, tb in itertools.product((False, True), repeat=2)]
 cases += [("gelu", dict(B=2, T=3, C=C)) for C in (5, 33)]
 worst = max((d for name, sizes in cases for d in parity.compare(name, kernels, sizes, 0)), key=lambda d: d.share)
 print(json.dumps(dict(wide=simd.WIDE, features=sorted(simd.target_features()), cases=len(cases),

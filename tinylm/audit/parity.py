@@ -24,6 +24,7 @@ import numpy as np
 
 from .. import ops
 from ..errors import CheckFailed
+from ..ops.precision import PRECISIONS, autocast, round_bfloat16
 from ..ops.random import dropout_key, dropout_mask
 from .result import Check
 
@@ -176,16 +177,17 @@ def _rows(x):
 
 
 # ------------------------------------------------------------------------------------ products
-def _draw_matmul(rng, M, K, N, transpose_a, transpose_b, bias, codes=False):
+def _draw_matmul(rng, M, K, N, transpose_a, transpose_b, bias, precision=PRECISIONS[0], codes=False):
     shape = (N, K) if transpose_b else (K, N)
     return {"a": _normal(rng, *((K, M) if transpose_a else (M, K))),
             "b": rng.integers(-128, 128, shape).astype(np.int8) if codes else _normal(rng, *shape),
             "bias": _maybe(bias, _normal(rng, N)), "into": _normal(rng, M, N),
-            "transpose_a": transpose_a, "transpose_b": transpose_b}
+            "transpose_a": transpose_a, "transpose_b": transpose_b, "precision": precision}
 
 
 def _run_matmul(f, c):
-    return _products(f, c, c["b"])
+    with autocast(c["precision"]):
+        return _products(f, c, c["b"])
 
 
 def _products(f, c, b):
@@ -196,23 +198,24 @@ def _products(f, c, b):
     return {"out": f.matmul(c["a"], b, **turned, bias=c["bias"]), "added": into}
 
 
-def _draw_pack(rng, M, K, N, transpose_a, bias):
-    return _draw_matmul(rng, M, K, N, transpose_a, True, bias)
-
-
 def _run_pack(f, c):
-    packed = f.pack(c["b"])
-    linear, _ = f.linear_forward(c["a"].T if c["transpose_a"] else c["a"], packed, c["bias"])
-    return _products(f, c, packed) | {"linear": linear}
+    with autocast(c["precision"]):
+        packed = f.pack(c["b"], transpose_b=c["transpose_b"])
+        found = _products(f, c, packed)
+        if c["transpose_b"]:
+            found["linear"], _ = f.linear_forward(c["a"].T if c["transpose_a"] else c["a"], packed, c["bias"])
+        return found
 
 
 def _bound_pack(c, want):
     found = _bound_matmul(c, want)
-    return found | {"linear": found["out"]}
+    return found | ({"linear": found["out"]} if c["transpose_b"] else {})
 
 
 def _bound_matmul(c, _):
     a, b = (np.abs((c[k].T if c["transpose_" + k] else c[k]).astype(np.float64)) for k in "ab")
+    if c["precision"] == "bfloat16":
+        a, b = round_bfloat16(a), round_bfloat16(b)
     terms = a @ b + (0 if c["bias"] is None else np.abs(c["bias"]))
     k = a.shape[1]
     return {"out": gamma(k + 1) * terms, "added": gamma(k + 2) * (terms + np.abs(c["into"]))}
@@ -999,11 +1002,12 @@ TOKENS = "normal", "halves", "zero"
 OPERATIONS: dict[str, Operation] = {
     "matmul": Operation(("matmul",), {"M": (0, *EDGES), "K": EDGES, "N": EDGES, "transpose_a": (False, True),
                                       "transpose_b": (False, True), "bias": (False, True),
-                                      "codes": (False, True)},
+                                      "codes": (False, True), "precision": PRECISIONS},
                         _draw_matmul, _run_matmul, _bound_matmul),
     "pack": Operation(("pack",), {"M": (0, *EDGES), "K": EDGES, "N": EDGES, "transpose_a": (False, True),
-                                  "bias": (False, True)},
-                      _draw_pack, _run_pack, _bound_pack),
+                                  "transpose_b": (False, True), "bias": (False, True), "codes": (False, True),
+                                  "precision": PRECISIONS},
+                      _draw_matmul, _run_pack, _bound_pack),
     "linear": Operation(("linear_forward", "linear_backward"),
                         {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "M": EDGES, "bias": (False, True)},
                         _draw_linear, _run_linear, _bound_linear),

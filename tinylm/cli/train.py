@@ -114,8 +114,6 @@ def chosen_threads(options: config.Config, count: int, quiet: bool) -> int:
 def prepare(options: config.Config, threads: int, quiet: bool):
     """(options with the data's vocabulary, model, data, notes)"""
     setup = options.setup
-    if setup.precision != "float32":
-        raise UsageError(f"--precision {setup.precision} is not built yet: float32 is")
     if setup.data is None:
         raise UsageError(f"{options.preset} comes without data: --data FILE, or a corpus such as --data stories")
     dataset = _dataset(setup, quiet)

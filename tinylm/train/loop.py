@@ -26,6 +26,7 @@ from ..config import Config
 from ..errors import DataMissing, Diverged, TinylmError, UsageError
 from ..layers import Parameters, Pass, Tape
 from ..models import describe
+from ..ops.precision import autocast
 from ..ops.random import dropout_key
 from ..units import Loss, Sums
 from . import checkpoint as checkpoints
@@ -396,10 +397,13 @@ class Trainer:
     def _backward(self, inputs, targets, dlosses, step, micro, made) -> float:
         """Add the gradient of sum(dlosses * losses) to grads; returns the sum of the losses.
 
+        Only here --precision counts: validation is always measured in float32, as `tinylm eval` does it later.
+
         made    what earlier passes over the same parameters have computed from them: see `Pass`
         """
         run = self._pass(step, micro, g=self.grads, tape=Tape(), made=made)
-        with np.errstate(all="ignore"):  # what is not finite is looked for, and named better
+        # What is not finite is looked for, and named better.
+        with np.errstate(all="ignore"), autocast(self.config.setup.precision):
             losses = self.model.forward(inputs, targets, run)
             nats = float(losses.sum(dtype=np.float64))
             self.model.backward(dlosses, run)
