@@ -66,8 +66,8 @@ def names(known):
 def main(works, modes, repeats, seconds, cpu_threads, dropout, path):
     """Compare tinylm's speed with PyTorch's, optimizer step included."""
     most = processors.resolve(cpu_threads)[0]
-    report = {"when": time.strftime("%Y-%m-%d %H:%M:%S"), "system": platform.platform(), "python": sys.version.split()[0],
-              "threads": most, "dropout": dropout, "seconds": seconds, "repeats": repeats, "works": []}
+    report = {"when": time.strftime("%Y-%m-%d %H:%M:%S"), "system": platform.platform(),
+              "python": platform.python_version(), "threads": most, "dropout": dropout, "seconds": seconds, "repeats": repeats, "works": []}
     out = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
     try:
         for name in works:
@@ -166,30 +166,35 @@ def show(out: Console, result: dict) -> None:
     table = Table(title=f"{result['work']}: {about}, vocabulary {result['vocab']:,}, "
                   f"dropout {flags.get('dropout', 'as the preset says')}, "
                   f"{result['threads']} thread{'s' * (result['threads'] > 1)}", title_justify="left")
-    table.add_column("mode")
-    for column in ("tokens/s", "slowest … fastest", "x PyTorch's best", "x its best float32",
-                   "of memory speed" if decoding else "of peak", "memory, MiB"):
-        table.add_column(column, justify="right")
+    table.add_column("mode", no_wrap=True)
+    for column in ("tokens/s", "lowest", "highest", "to best", "to float32", "of peak", "MiB"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in result["rows"]:
         if "tokens_per_second" not in row:
-            table.add_row(row["mode"], "failed", row["runs"][0]["error"])
+            table.add_row(row["mode"], "failed")
             continue
         share = row["fraction_of_peak"]
         table.add_row(
-            row["mode"] + ("" if row["steady"] else " (not steady)"), f"{row['tokens_per_second']:,.0f}",
-            f"{row['slowest']:,.0f} … {row['fastest']:,.0f}",
-            *(f"{row[key]:.2f}" if key in row else "–" for key in ("ratio_to_best", "ratio_to_best_float32")),
+            row["mode"] + ("" if row["steady"] else " *"),
+            *(f"{row[key]:,.0f}" for key in ("tokens_per_second", "slowest", "fastest")),
+            *(f"{row[key]:.2f}x" if key in row else "–" for key in ("ratio_to_best", "ratio_to_best_float32")),
             "–" if share is None else f"{share:.0%}", f"{row['peak_memory_bytes'] / 2**20:,.0f}",
             style="bold" if row["mode"].startswith("tinylm") else None)
     out.print(table)
+    out.print("to best, to float32: of PyTorch's best mode, and of its best in float32; of peak: "
+              + ("weights read, of what memory delivers at that size" if decoding else
+                 "operations, of what the mode's instruction does at most") + "; MiB: most memory while measured"
+              + ("; *: still getting faster when measured" if not all(row.get("steady", True) for row in result["rows"])
+                 else ""))
     good = [peak for peak in result["peaks"] if "error" not in peak]
     if good:
         rates = {name: max(peak["operations_per_second"][name] or 0.0 for peak in good)
                  for name in good[0]["operations_per_second"]}
         out.print("measured peak: " + ", ".join(f"{name} {rate / 1e9:,.0f} G operations/s"
                                                 for name, rate in rates.items() if rate)
-                  + f"; {result['threads']} threads multiply {min(p['threads_over_one'] for p in good):.2f} to "
-                  f"{max(p['threads_over_one'] for p in good):.2f} times as fast as one")
+                  + (f"; {result['threads']} threads multiply {min(p['threads_over_one'] for p in good):.2f} to "
+                     f"{max(p['threads_over_one'] for p in good):.2f} times as fast as one"
+                     if result["threads"] > 1 else ""))
     if any(run.get("amx") for row in result["rows"] for run in row["runs"]):
         out.print("PyTorch has matrix tiles (AMX) here for bfloat16, which no instruction above measures; "
                   "ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 keeps it from them")

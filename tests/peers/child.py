@@ -179,8 +179,7 @@ def torch_decoding(job: dict):
     """Reads a prompt, then writes: a state is carried, nothing is read twice, weights are rounded once."""
     import torch
 
-    trainer, model = torch_model(job)
-    trainer = None
+    _, model = torch_model(job)
     bfloat16 = job["precision"] == "bfloat16"
     model = model.for_inference(torch.bfloat16 if bfloat16 else torch.float32)
     extend = torch.compile(model.extend, dynamic=False) if job["compiled"] else model.extend
