@@ -67,7 +67,8 @@ def main(works, modes, repeats, seconds, cpu_threads, dropout, path):
     """Compare tinylm's speed with PyTorch's, optimizer step included."""
     most = processors.resolve(cpu_threads)[0]
     report = {"when": time.strftime("%Y-%m-%d %H:%M:%S"), "system": platform.platform(),
-              "python": platform.python_version(), "threads": most, "dropout": dropout, "seconds": seconds, "repeats": repeats, "works": []}
+              "python": platform.python_version(), "threads": most, "dropout": dropout, "seconds": seconds,
+              "repeats": repeats, "works": []}
     out = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
     try:
         for name in works:
