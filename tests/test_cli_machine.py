@@ -1,14 +1,18 @@
 """`tinylm doctor`, `warmup` and `bench`: what they say, not how fast they find the machine."""
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from tinylm import threads
 from tinylm.cli import speeds
 from tinylm.cli.main import main
 from tinylm.kernels import machine
+from tinylm.report.scaling import scaling
 
 
 def answer(capsys, *args: str) -> dict:
@@ -52,17 +56,20 @@ def test_bench_compares_decoding_and_the_scan_with_memory(capsys):
 
 
 def test_bench_shows_how_a_step_grows(capsys):
-    args = ("bench", "--scaling", "--preset", "thunderbolt-tiny", "--batch-size", "2", "--context", "8", "--seconds",
-            "0.1")
-    facts = answer(capsys, *args)
+    with threads.cpu_threads(1):
+        facts = answer(capsys, "bench", "--scaling", "--preset", "thunderbolt-tiny", "--batch-size", "2", "--context",
+                       "8", "--seconds", "0.1", "--cpu-threads", "1")
     assert [r["axis"] for r in facts["results"]] == ["threads", "context", "width", "batch"]
     assert [r["values"] for r in facts["results"][1:]] == [[2, 4, 8, 16], [48, 96, 192], [1, 2, 4]]
     batch = facts["results"][-1]
     assert [speed * step for speed, step in zip(batch["tokens_per_second"], batch["seconds_per_step"])] == \
         pytest.approx([8, 16, 32])
-    assert main(list(args)) == 0
-    shown = capsys.readouterr().out
-    assert all(word in shown for word in ("texts in a batch", "channels", "to the power of", "•"))
+    out = Console(width=80, file=io.StringIO())
+    out.print(scaling(batch))
+    shown = out.file.getvalue()
+    assert f"power of {batch['exponent']:.2f}" in shown
+    assert f"{1e3 * batch['seconds_per_step'][-1]:,.1f}" in shown
+    assert shown.count("•") == 3
 
 
 def test_an_exponent_is_that_of_the_last_doubling():
@@ -71,7 +78,7 @@ def test_an_exponent_is_that_of_the_last_doubling():
 
 
 def test_streams_touch_all_of_the_memory():
-    out, x = np.empty(machine.WIDE, np.float32), np.arange(7 * machine.STREAM, dtype=np.float32) % 3
+    out, x = np.empty(machine.WIDE, np.float32), np.arange(7 * machine.STREAM, dtype=np.float32) % 3 + 1
     machine._read(out, 0, x, 2, 7, 3)
     assert out.sum() == 3 * x[2 * machine.STREAM:].sum()
     copied = np.zeros_like(x)

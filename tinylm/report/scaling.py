@@ -25,7 +25,7 @@ def scaling(result: dict) -> Group:
                       f"{peak:,.0f}")
     parts = [table]
     if slope is not None:
-        parts += [Text(f"ms/step over {name}; from the last but one to the last it grows to the power of {slope:.2f}"),
+        parts += [Text(f"ms/step, which at the end grows with the power of {slope:.2f}"),
                   chart([Series("ms/step", values, steps, PALETTE[0], mark="•")],
                         width=WIDTH, height=HEIGHT, floor=0.0)]
     return Group(*parts, Text(""))
