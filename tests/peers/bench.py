@@ -53,6 +53,13 @@ def names(known):
     return read
 
 
+def pairs(given) -> dict[str, str]:
+    """NAME=VALUE, some of them, as a dictionary."""
+    if any("=" not in setting for setting in given):
+        raise click.BadParameter("say NAME=VALUE")
+    return dict(setting.split("=", 1) for setting in given)
+
+
 @click.command()
 @click.option("--work", "works", callback=names(WORKS), metavar="NAME,…", help="Default: all.")
 @click.option("--modes", callback=names(MODES), metavar="NAME,…", help="Default: all.")
@@ -62,29 +69,34 @@ def names(known):
 @click.option("--cpu-threads", type=click.IntRange(1), help="Default: all processors; decoding also with one.")
 @click.option("--dropout", type=click.Choice(["0", "preset"]), default="0", show_default=True,
               help="None anywhere, or what each preset says.")
+@click.option("--torch-env", "settings", multiple=True, metavar="NAME=VALUE", callback=lambda c, p, v: pairs(v),
+              help="Set a variable of PyTorch's processes; may be given more than once.")
 @click.option("--json", "path", type=click.Path(dir_okay=False, path_type=Path), help="Write everything here.")
-def main(works, modes, repeats, seconds, cpu_threads, dropout, path):
+def main(works, modes, repeats, seconds, cpu_threads, dropout, settings, path):
     """Compare tinylm's speed with PyTorch's, optimizer step included."""
     most = processors.resolve(cpu_threads)[0]
     report = {"when": time.strftime("%Y-%m-%d %H:%M:%S"), "system": platform.platform(),
               "python": platform.python_version(), "threads": most, "dropout": dropout, "seconds": seconds,
-              "repeats": repeats, "works": []}
+              "repeats": repeats, "torch_env": settings, "works": []}
     out = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
     try:
         for name in works:
             kind = WORKS[name]["kind"]
             for count in sorted({1, most} if kind == "decode" else {most}):
-                result = compare(name, modes, repeats, seconds, count, dropout)
+                result = compare(name, modes, repeats, seconds, count, dropout, settings)
                 report["works"].append(result)
                 show(out, result)
+                if settings:
+                    out.print("PyTorch's processes had", ", ".join("=".join(pair) for pair in settings.items()), "\n")
     finally:  # what is measured is kept, whatever stops the rest
         if path:
             path.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     sys.exit(1 if any("error" in run for work in report["works"] for row in work["rows"] for run in row["runs"]) else 0)
 
 
-def compare(name: str, modes, repeats: int, seconds: float, threads: int, dropout: str) -> dict:
-    """All modes of one work, in turn."""
+def compare(name: str, modes, repeats: int, seconds: float, threads: int, dropout: str,
+            settings: dict[str, str]) -> dict:
+    """All modes of one work, in turn; `settings` are variables of PyTorch's processes."""
     work = WORKS[name]
     flags = {**work["flags"], **({"dropout": 0.0} if dropout == "0" else {})}
     runs, peaks = {mode: [] for mode in modes}, []
@@ -96,7 +108,8 @@ def compare(name: str, modes, repeats: int, seconds: float, threads: int, dropou
             tell(f"{name}, {threads} thread{'s' * (threads > 1)}, {turn + 1} of {repeats}: {mode}")
             runs[mode].append(child({"engine": engine, "compiled": compiled, "precision": precision,
                                      "kind": work["kind"], "preset": work["preset"], "vocab": work["vocab"],
-                                     "flags": flags, "seconds": seconds, "threads": threads}))
+                                     "flags": flags, "seconds": seconds, "threads": threads},
+                                    settings if engine == "torch" else {}))
         streams = {run["bytes_per_token"] for found in runs.values() for run in found if "bytes_per_token" in run}
         peaks.append(child({"engine": "peak", "threads": threads, "seconds": PEAK_SECONDS,
                             "bytes": sorted(round(size) for size in streams)}))
@@ -109,12 +122,12 @@ def compare(name: str, modes, repeats: int, seconds: float, threads: int, dropou
                              if not any("unsupported" in run for run in found)}, peaks)}
 
 
-def child(job: dict) -> dict:
+def child(job: dict, settings: dict[str, str] | None = None) -> dict:
     """What a child process answers; {"error": its last words} where it does not."""
-    paths = [str(HERE.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = os.pathsep.join([str(HERE.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
         done = subprocess.run([sys.executable, str(HERE / "child.py"), json.dumps(job)], text=True, timeout=LONGEST,
-                              capture_output=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+                              capture_output=True, env={**os.environ, "PYTHONPATH": paths, **(settings or {})})
     except subprocess.TimeoutExpired:
         return {"error": f"not done after {LONGEST} s"}
     if done.returncode:

@@ -50,6 +50,19 @@ def test_a_failed_run_is_told_and_kept(tmp_path, monkeypatch):
     assert work["rows"][0]["runs"] == [{"error": "ended with 1"}]
 
 
+def test_settings_reach_pytorch_alone(monkeypatch):
+    seen = []
+
+    def fake(job, settings=None):
+        seen.append((job["engine"], settings))
+        return {"unsupported": "not here"}
+
+    monkeypatch.setattr(bench, "child", fake)
+    CliRunner().invoke(bench.main, ["--work", "gpt-run1", "--modes", "tinylm-float32,eager-float32", "--repeats", "1",
+                                    "--torch-env", "A=b=c"])
+    assert seen[:2] == [("tinylm", {}), ("torch", {"A": "b=c"})]
+
+
 @pytest.mark.parametrize("kind", ["train", "decode"])
 def test_tinylm_runs(kind):
     found = bench.child({"engine": "tinylm", "kind": kind, "preset": "thunderbolt-tiny", "vocab": 30, "seconds": 0.01,
