@@ -3,13 +3,14 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PEERS  := .venv-peers
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test gradient audit bench lint doctor clean
+.PHONY: help setup demo test gradient audit bench bench-peers test-peers lint doctor clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Create .venv and install tinylm in it
 
@@ -39,6 +40,17 @@ audit: $(READY) ## Check gradients, causality, kernels, streaming and units of e
 bench: $(READY) ## Measure training speed, and this machine's peak
 	$(BIN)/tinylm bench train
 
+bench-peers: $(PEERS)/.ready ## Race PyTorch (which it installs in .venv-peers); ARGS="--work gpt-run1 --json FILE"
+	$(PEERS)/bin/python tests/peers/bench.py $(ARGS)
+
+test-peers: $(PEERS)/.ready ## Check scores, gradients and optimizer steps against PyTorch's
+	$(PEERS)/bin/python -m pytest tests/peers
+
+$(PEERS)/.ready: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 --editable '.[test]'
+	@touch $@
+
 lint: $(READY) ## Check style
 	$(BIN)/ruff check .
 
@@ -46,5 +58,5 @@ doctor: $(READY) ## What this machine has and how it is used
 	$(BIN)/tinylm doctor
 
 clean: ## Remove .venv and build leftovers; runs/ stays
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,11 +1,18 @@
 """`tinylm doctor`, `warmup` and `bench`: what they say, not how fast they find the machine."""
 from __future__ import annotations
 
+import io
 import json
 
+import numpy as np
 import pytest
+from rich.console import Console
 
+from tinylm import threads
+from tinylm.cli import speeds
 from tinylm.cli.main import main
+from tinylm.kernels import machine
+from tinylm.report.scaling import scaling
 
 
 def answer(capsys, *args: str) -> dict:
@@ -33,8 +40,64 @@ def test_bench_counts_what_was_done(capsys):
     assert train["gflops"] == pytest.approx(train["fraction_of_peak"] * train["peak_gflops"])
     assert decode["tokens_per_second"] == pytest.approx(1e6 / decode["microseconds_per_token"])
     assert decode["resident_bytes"] is None or 0 < decode["resident_bytes"]["after"] <= decode["resident_bytes"]["peak"]
-    assert {r["product"] for r in facts["results"] if r["kind"] == "gemm"} == {
+    assert {r["product"] for r in facts["results"] if r["kind"] == "gemm"} - {"packed"} == {
         "forward", "input gradient", "weight gradient"}
+
+
+def test_bench_compares_decoding_and_the_scan_with_memory(capsys):
+    facts = answer(capsys, "bench", "scan", "decode", "--preset", "thunderbolt-tiny", "--context", "20", "--seconds",
+                   "0.1")
+    assert [r["kind"] for r in facts["results"]] == ["scan", "scan", "decode"]
+    for result in facts["results"]:
+        assert result["fraction_of_peak"] == pytest.approx(
+            result["gigabytes_per_second"] / result["peak_gigabytes_per_second"])
+    decode = facts["results"][-1]
+    assert decode["gigabytes_per_second"] == pytest.approx(
+        decode["bytes_per_token"] * decode["tokens_per_second"] / 1e9)
+
+
+def test_bench_shows_how_a_step_grows(capsys):
+    with threads.cpu_threads(1):
+        facts = answer(capsys, "bench", "--scaling", "--preset", "thunderbolt-tiny", "--batch-size", "2", "--context",
+                       "8", "--seconds", "0.1", "--cpu-threads", "1")
+    assert [r["axis"] for r in facts["results"]] == ["threads", "context", "width", "batch"]
+    assert [r["values"] for r in facts["results"][1:]] == [[2, 4, 8, 16], [48, 96, 192], [1, 2, 4]]
+    batch = facts["results"][-1]
+    assert [speed * step for speed, step in zip(batch["tokens_per_second"], batch["seconds_per_step"])] == \
+        pytest.approx([8, 16, 32])
+    out = Console(width=80, file=io.StringIO())
+    out.print(scaling(batch))
+    shown = out.file.getvalue()
+    assert f"power of {batch['exponent']:.2f}" in shown
+    assert f"{1e3 * batch['seconds_per_step'][-1]:,.1f}" in shown
+    assert shown.count("•") == 3
+
+
+def test_an_exponent_is_that_of_the_last_doubling():
+    assert speeds.exponent([3, 6], [5.0, 20.0]) == pytest.approx(2)
+    assert speeds.exponent([4], [1.0]) is None
+
+
+def test_streams_touch_all_of_the_memory():
+    out, x = np.empty(machine.WIDE, np.float32), np.arange(7 * machine.STREAM, dtype=np.float32) % 3 + 1
+    machine._read(out, 0, x, 2, 7, 3)
+    assert out.sum() == 3 * x[2 * machine.STREAM:].sum()
+    copied = np.zeros_like(x)
+    machine._copy_all(copied, x, 2, 3)
+    assert (copied == x).all()
+
+
+def test_loops_in_registers_do_what_is_counted():
+    out = np.zeros(machine.WIDE, np.float32)
+    machine._spin(out, 0, np.ones(2, np.float32), 5)  # six sums of five: (5 + 5 x 5) + (5 + 5 x 5) 5
+    assert (out == 180).all() and machine.INSTRUCTIONS["float32"].operations == 2 * 6 * machine.WIDE
+    if not machine.INSTRUCTIONS["int8"].runs():
+        assert machine.peak("int8", 0.0) is None
+        return
+    out = np.zeros(3 * machine.WORDS, np.int32)
+    machine._spin_bytes(out, 0, machine.INSTRUCTIONS["int8"].inp, 16)  # four bytes a lane: 64, and 64/4, 64/16, 64/64
+    assert (out == 85).all() and machine.INSTRUCTIONS["int8"].operations == 12 * 16 * 4 * 2
+    assert machine.peak("int8", 0.0) > 0
 
 
 @pytest.mark.parametrize(("args", "said"), [

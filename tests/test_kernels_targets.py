@@ -16,7 +16,7 @@ import numba
 import numpy as np
 import pytest
 
-from tinylm.kernels import activations, attention, cross_entropy, jit, simd
+from tinylm.kernels import activations, attention, cross_entropy, jit, machine, simd
 from tinylm.kernels.matmul import tile
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -78,6 +78,13 @@ def _assembly(function, *arguments) -> str:
 
 
 FLAT, INDEX, FLOAT = numba.float32[::1], numba.intp, numba.float32
+
+
+@pytest.mark.skipif(not simd.has_byte_dot(), reason="needs AVX-512 VNNI")
+def test_the_peak_of_bytes_is_one_of_bytes():
+    code = _assembly(machine._spin_bytes, numba.int32[::1], INDEX, numba.int32[::1], INDEX)
+    sums = {line.rsplit(",", 1)[-1].strip() for line in code.splitlines() if "vpdpbusd" in line}
+    assert len(sums) == machine.BYTE_SUMS, "sums were merged"
 
 
 @pytest.mark.skipif(not {"fma", "neon"} & simd.target_features(), reason="the target has no fused multiply-add")

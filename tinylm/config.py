@@ -25,6 +25,8 @@ from .errors import UsageError, nearest
 
 DEFAULT_PRESET = "gpt-tiny"
 
+PRECISIONS = "float32", "bfloat16"  # of what matrix products multiply
+
 
 def cache_dir() -> Path:
     """Folder for prepared data and compiled kernels; deleting it costs time and nothing else.
@@ -223,7 +225,7 @@ class Setup:
     seed: int = option(0, whole(0, 2**63 - 1), "Decides initial weights, batches, dropout and samples.")
     cpu_threads: int | None = option(None, whole(1, 10**6), "Threads to use (default: all processors).")
     backend: str = option("numba", choice("numba", "numpy"), "Fast kernels, or the definitions they copy.")
-    precision: str = option("float32", choice("float32", "bfloat16"), "Of what matrix products multiply in training.")
+    precision: str = option("float32", choice(*PRECISIONS), "Of what matrix products multiply in training.")
 
 
 # Options of the model that have a flag; what a family understands is for `models.build` to say.

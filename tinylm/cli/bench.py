@@ -1,27 +1,24 @@
 """`tinylm bench`: speeds, beside the most that this machine can do."""
 from __future__ import annotations
 
+import functools
 import resource
 import statistics
 import sys
-import time
 
 import click
 
 from .. import config
 from ..errors import UsageError
+from . import speeds
 from .common import SETTINGS, console, emit_json, note, output_options, threads_option
 
-KINDS = ("gemm", "train", "decode")
-ROUNDS = 5  # windows of each measurement, in turn with the peak: a machine's speed drifts
-BUSY = 0.8  # a window whose peak is below this share of the best one was disturbed
-# (rows, inner, columns) of products that the presets' layers make
-SHAPES = ((2048, 128, 384), (2048, 512, 128), (768, 128, 512), (4096, 384, 1152), (4096, 1536, 384))
+KINDS = ("gemm", "train", "scan", "decode")
 DECODE_PROMPT, DECODE_TOKENS = 16, 200
 
 
 @click.command(context_settings=SETTINGS, epilog="Example: tinylm bench train --preset gpt-run1 --seconds 20")
-@click.argument("what", nargs=-1, metavar="[gemm|train|decode]... [RUN|FOLDER]...")
+@click.argument("what", nargs=-1, metavar="[gemm|train|scan|decode]... [RUN|FOLDER]...")
 @click.option("--preset", "presets", multiple=True, metavar="NAME",
               help="Model to train or decode with; may be given more than once (default: gpt-run1).")
 @click.option("--vocab", type=click.IntRange(2, 65536), default=65, show_default=True,
@@ -31,11 +28,16 @@ DECODE_PROMPT, DECODE_TOKENS = 16, 200
 @click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), help="Instead of the preset's.")
 @click.option("--seconds", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True,
               help="Time for each measurement.")
+@click.option("--scaling", is_flag=True, help="Show what a step costs with more threads, context, width and batch.")
+@click.option("--precision", type=click.Choice(config.PRECISIONS), help="Of training, instead of the preset's.")
+@click.option("--head-bits", type=click.Choice(["8", "32"]), default="32", show_default=True,
+              help="Of the head when a ternary preset or run decodes, as in `tinylm export`.")
 @click.option("--backend", type=click.Choice(["numba", "numpy"]), default="numba", show_default=True)
 @threads_option
 @output_options
-def bench(what, presets, vocab, batch_size, context, dropout, seconds, backend, cpu_threads, as_json, quiet):
-    """Measure speed: matrix products, training steps, decoding.
+def bench(what, presets, vocab, batch_size, context, dropout, precision, head_bits, seconds, scaling, backend,
+          cpu_threads, as_json, quiet):
+    """Measure speed: matrix products, training steps, the recurrence's scan, decoding.
 
     Decoding also takes runs and exported folders.  Its memory is measured in a process of its own: how
     much more is resident there than before the packed model was read, when libraries and compiled
@@ -46,34 +48,40 @@ def bench(what, presets, vocab, batch_size, context, dropout, seconds, backend, 
     """
     if seconds != seconds:  # click's range lets NaN pass
         raise UsageError("--seconds nan: it should be a number")
-    given = {name: value for name, value in (("batch_size", batch_size), ("context", context), ("dropout", dropout))
-             if value is not None}
+    asked = {"batch_size": batch_size, "context": context, "dropout": dropout, "precision": precision}
+    given = {name: value for name, value in asked.items() if value is not None}
     kinds, trained = _read(what, given)
-    presets = presets or ("gpt-run1",) * (not trained)
     results = []
 
-    def measuring(kind, name=None):
-        note(f"measuring {kind}{f' of {name}' if name else ''} for about {seconds:g} s", quiet or as_json)
+    def measuring(what, seconds=seconds):
+        note(f"measuring {what} for about {seconds:g} s", quiet or as_json)
 
-    for kind in kinds:
-        if kind == "gemm":
+    for name in presets or ("gpt-run1",) if scaling else ():
+        measuring(f"how a step of {name} grows", len(speeds.AXES) * seconds)
+        results += _scaling(name, vocab, given, seconds, backend, cpu_threads)
+    for kind in kinds or (() if scaling else KINDS):
+        if kind in ("gemm", "scan"):
             measuring(kind)
-            results += _gemm(seconds, backend)
+            results += getattr(speeds, kind)(seconds, backend)
             continue
-        for name in presets:
-            measuring(kind, name)
+        for name in () if trained else presets or ("gpt-run1",):
+            measuring(f"{kind} of {name}")
             results.append(_train(name, vocab, given, seconds, backend, cpu_threads) if kind == "train" else
-                           _decode_preset(name, vocab, given, seconds, backend))
+                           _decode_preset(name, vocab, given, seconds, backend, int(head_bits)))
         for name in trained:
-            measuring(kind, name)
-            results.append(_decode_trained(name, seconds, backend))
+            measuring(f"{kind} of {name}")
+            results.append(_decode_trained(name, seconds, backend, int(head_bits)))
     if as_json:
         from .doctor import examine
         emit_json({"machine": examine(cpu_threads), "threads": cpu_threads, "results": results})
         return
     out = console()
     for result in results:
-        out.print(_sentence(result), markup=False)
+        if result["kind"] == "scaling":
+            from ..report.scaling import scaling as drawn
+            out.print(drawn(result))
+        else:
+            out.print(_sentence(result), markup=False)
     out.print(f"threads {cpu_threads} · peak memory of this process {_peak_memory() / 2**20:,.0f} MiB", markup=False)
 
 
@@ -89,86 +97,53 @@ def _read(what, given) -> tuple[list[str], list[str]]:
 
 
 def _rounds(seconds: float, window):
-    """(results of `window(seconds of it)`, the measured peak), in turn.
-
-    A peak that sinks meanwhile, or that is far from as many times one thread's as there are threads, means
-    that something else is running, or that two threads share a core: that is said, on stderr.
-    """
-    import numba
-
-    from ..kernels.machine import peak_flops
-    from ..threads import cpu_threads
-    peaks, results = [], []
-    with cpu_threads(1):
-        alone = peak_flops(0.1)
-    for _ in range(ROUNDS):
-        peaks.append(peak_flops(min(0.3, seconds / ROUNDS)))
-        results.append(window(seconds / ROUNDS))
-    if min(peaks) < BUSY * max(*peaks, alone * numba.get_num_threads()):
-        note(f"the machine was busy: one thread reaches {alone / 1e9:.0f} GFLOP/s, but the threads together only "
-             f"{min(peaks) / 1e9:.0f} to {max(peaks) / 1e9:.0f} while this was measured")
-    return results, max(peaks)
-
-
-def _repeat(call, seconds: float) -> list[float]:
-    """Seconds of each call, for at least `seconds` in all and at least once."""
-    spent, end = [], time.perf_counter() + seconds
-    while not spent or time.perf_counter() < end:
-        start = time.perf_counter()
-        call()
-        spent.append(time.perf_counter() - start)
-    return spent
-
-
-def _gemm(seconds: float, backend: str) -> list[dict]:
-    import numpy as np
-
-    from .loading import operations
-    f, rng, results = operations(backend), np.random.default_rng(0), []
-    for m, k, n in SHAPES:
-        inp, weight, dout = (rng.standard_normal(shape, np.float32) for shape in ((m, k), (n, k), (m, n)))
-        for product, a, b, how in (("forward", inp, weight, {"transpose_b": True}),
-                                   ("input gradient", dout, weight, {}),
-                                   ("weight gradient", dout, inp, {"transpose_a": True})):
-            f.matmul(a, b, **how)
-            windows, peak = _rounds(seconds / len(SHAPES) / 3, lambda s, a=a, b=b, how=how: _repeat(
-                lambda: f.matmul(a, b, **how), s))
-            rate = 2 * m * k * n / statistics.median(t for window in windows for t in window)
-            results.append({"kind": "gemm", "product": product, "shape": [m, k, n], "gflops": rate / 1e9,
-                            "peak_gflops": peak / 1e9, "fraction_of_peak": rate / peak})
-    return results
+    """(results of `window(seconds of it)`, the measured peak), in turn: see `speeds.windows`."""
+    found = speeds.windows(seconds, window)
+    return found.results, found.peak
 
 
 def _train(name: str, vocab: int, given: dict, seconds: float, backend: str, threads: int) -> dict:
+    from ..kernels import machine
     from ..models import describe
     trainer = _trainer(name, vocab, given, backend, threads)
     trainer.prepare()
-    windows, peak = _rounds(seconds, lambda s: trainer.measure(s).step)
+    precision = trainer.config.setup.precision
+    most = functools.partial(machine.peak, precision) if machine.INSTRUCTIONS[precision].runs() else None
+    windows, peak, ratio = speeds.windows(seconds, lambda s: trainer.measure(s).step, most)
     step, context = statistics.median(windows), trainer.context
     flops = sum(describe.flops(trainer.model, context).values()) * trainer.tokens_per_step
     return {"kind": "train", "preset": name, "parameters": trainer.params.count(), "vocab": trainer.model.config.vocab,
             "batch_size": trainer.recipe.batch_size, "accumulate": trainer.recipe.accumulate,
-            "context": context, "dropout": trainer.model.config.dropout,
+            "context": context, "dropout": trainer.model.config.dropout, "precision": precision,
             "seconds_per_step": step, "tokens_per_second": trainer.tokens_per_step / step, "gflops": flops / step / 1e9,
-            "peak_gflops": peak / 1e9, "fraction_of_peak": flops / step / peak, "peak_memory_bytes": _peak_memory()}
+            "peak_gflops": peak / 1e9, "fraction_of_peak": flops / step / peak, "threads_over_one": ratio,
+            "peak_memory_bytes": _peak_memory()}
 
 
-def _model(name: str, vocab: int, given: dict):
-    """(resolved options, the model of a preset)"""
+def _scaling(name: str, vocab: int, given: dict, seconds: float, backend: str, threads: int) -> list[dict]:
+    def trainer(other: dict, own: dict):
+        return _trainer(name, vocab, {**given, **other}, backend, threads, own)
+
+    options, model = _model(name, vocab, given)
+    return speeds.scaling(name, model.config, options.recipe.batch_size, seconds, threads, trainer)
+
+
+def _model(name: str, vocab: int, given: dict, own: dict | None = None):
+    """(resolved options, the model of a preset); `own`: options of the model instead of the preset's"""
     from .. import models
     options = config.resolve(preset=name, flags=given)
-    shape = {"vocab": vocab, **options.model}
+    shape = {"vocab": vocab, **options.model, **(own or {})}
     return options, models.build(shape.pop("family"), shape)
 
 
-def _trainer(name: str, vocab: int, given: dict, backend: str, threads: int):
+def _trainer(name: str, vocab: int, given: dict, backend: str, threads: int, own: dict | None = None):
     """A trainer of the preset on random tokens: the text makes no difference to the speed."""
     import numpy as np
 
     from ..ops.random import generator
     from ..train.loop import Trainer, TrainingData
     from .loading import operations
-    options, model = _model(name, vocab, given)
+    options, model = _model(name, vocab, given, own)
     size = options.recipe.batch_size, model.config.context
 
     def batch(step: int, micro: int):
@@ -180,24 +155,24 @@ def _trainer(name: str, vocab: int, given: dict, backend: str, threads: int):
     return Trainer(model=model, data=data, config=options, f=operations(backend), threads=threads)
 
 
-def _decode_preset(name: str, vocab: int, given: dict, seconds: float, backend: str) -> dict:
+def _decode_preset(name: str, vocab: int, given: dict, seconds: float, backend: str, head_bits: int) -> dict:
     """Decoding with a model that has learned nothing: its text makes no difference to the speed."""
     from ..layers import Parameters
     _, model = _model(name, vocab, {k: v for k, v in given.items() if k != "batch_size"})
     params = Parameters(model.parameters())
     params.initialise(0)
-    return {"kind": "decode", "preset": name, **_decode_packed(model, params, seconds, backend)}
+    return {"kind": "decode", "preset": name, **_decode_packed(model, params, seconds, backend, head_bits)}
 
 
-def _decode_trained(name: str, seconds: float, backend: str) -> dict:
+def _decode_trained(name: str, seconds: float, backend: str, head_bits: int) -> dict:
     from .loading import open_run
     trained = open_run(name, also=KINDS, called="measurement or run")
     figures = (_decode(trained.run, seconds, backend) if trained.exported is not None else
-               _decode_packed(trained.model, trained.params, seconds, backend))
+               _decode_packed(trained.model, trained.params, seconds, backend, head_bits))
     return {"kind": "decode", "run": trained.name, **figures}
 
 
-def _decode_packed(model, params, seconds: float, backend: str) -> dict:
+def _decode_packed(model, params, seconds: float, backend: str, head_bits: int) -> dict:
     """As `_decode`, of a model in the form in which it is exported."""
     import tempfile
     from pathlib import Path
@@ -206,7 +181,7 @@ def _decode_packed(model, params, seconds: float, backend: str) -> dict:
     from .footprint import placeholder
     with tempfile.TemporaryDirectory() as place, packed.Writing(Path(place) / "model") as writing:
         packed.write_model(writing, model, params, placeholder(model.config.vocab).to_json(),
-                           {"run": "", "step": 0, "run_config": ""})
+                           {"run": "", "step": 0, "run_config": ""}, head_bits)
         return _decode(writing.path, seconds, backend)
 
 
@@ -218,19 +193,21 @@ def _decode(folder, seconds: float, backend: str) -> dict:
     from .loading import operations
     found = packed.read(folder)
     model, context, tokenizer = found.model, found.model.config.context, footprint.placeholder(found.model.config.vocab)
+    declared = next(iter(model.walk()))
     count = min(DECODE_TOKENS, max(1, context - DECODE_PROMPT))
 
     def write():
         footprint.write(model, found.params, operations(backend), tokenizer, [0] * min(DECODE_PROMPT, context), count)
 
     write()
-    windows, peak = _rounds(seconds, lambda s: _repeat(write, s))
+    windows, peak = _rounds(seconds, lambda s: speeds.repeat(write, s))
     spent = statistics.median(t for window in windows for t in window)
     resident = footprint.measure(folder, count, backend)
-    return {"parameters": describe.parameters(next(iter(model.walk())))["total"], "vocab": model.config.vocab,
+    return {"parameters": describe.parameters(declared)["total"], "vocab": model.config.vocab,
             "tokens": count, "tokens_per_second": count / spent, "microseconds_per_token": spent / count * 1e6,
-            "packed": isinstance(model, packed.PackedModel), "peak_gflops": peak / 1e9,
-            "resident_bytes": resident and resident._asdict()}
+            "packed": isinstance(model, packed.PackedModel), "head_bits": found.about["head_bits"],
+            "peak_gflops": peak / 1e9, "resident_bytes": resident and resident._asdict(),
+            **speeds.streamed(declared, found.about["head_bits"], count / spent, min(0.5, seconds))}
 
 
 def _peak_memory() -> int:
@@ -243,16 +220,34 @@ def _sentence(result: dict) -> str:
     if result["kind"] == "gemm":
         m, k, n = result["shape"]
         return (f"gemm    {m:>5} x {k:>4} x {n:>4}  {result['product']:<16}{result['gflops']:>6.0f} GFLOP/s  "
-                f"{result['fraction_of_peak']:>4.0%} of this machine's {result['peak_gflops']:.0f}")
+                f"{result['fraction_of_peak']:>4.0%} of this machine's {result['peak_gflops']:.0f} "
+                f"in {result['instruction']}{_over_one(result)}")
+    if result["kind"] == "scan":
+        return (f"scan    {' x '.join(map(str, result['shape']))} {result['direction']:<8}: "
+                f"{result['microseconds_per_token']:.3f} µs a token and layer, "
+                f"{result['gigabytes_per_second']:.1f} GB/s, "
+                f"{result['fraction_of_peak']:.0%} of the {result['peak_gigabytes_per_second']:.1f} of a mere copy"
+                f"{_over_one(result)}")
     if result["kind"] == "train":
         return (f"train   {result['preset']}: {result['tokens_per_second']:,.0f} tokens/s "
                 f"({result['batch_size'] * result['accumulate']} x {result['context']} tokens in "
                 f"{result['seconds_per_step'] * 1e3:.1f} ms, "
-                f"dropout {result['dropout']:g}, {result['parameters']:,} parameters); {result['gflops']:.0f} GFLOP/s, "
-                f"{result['fraction_of_peak']:.0%} of this machine's {result['peak_gflops']:.0f}")
+                f"{result['precision']}, dropout {result['dropout']:g}, {result['parameters']:,} parameters); "
+                f"{result['gflops']:.0f} GFLOP/s, "
+                f"{result['fraction_of_peak']:.0%} of this machine's {result['peak_gflops']:.0f}{_over_one(result)}")
     resident = result["resident_bytes"]
     memory = (f"; at most {resident['peak'] / 1e6:,.1f} MB resident, {resident['after'] / 1e6:,.1f} MB in the end, "
               "beyond libraries and kernels" if resident else "")
-    return (f"decode  {result.get('preset') or result['run']}{', packed' if result['packed'] else ''}: "
+    form = f", packed, head of {result['head_bits']} bits" if result["packed"] else ""
+    return (f"decode  {result.get('preset') or result['run']}{form}: "
             f"{result['tokens_per_second']:,.0f} tokens/s, one text at a time "
-            f"({result['microseconds_per_token']:.0f} µs a token, {result['tokens']} after a prompt){memory}")
+            f"({result['microseconds_per_token']:.0f} µs a token, {result['tokens']} after a prompt); "
+            f"{result['gigabytes_per_second']:.1f} GB/s of weights and state, {result['fraction_of_peak']:.0%} of the "
+            f"{result['peak_gigabytes_per_second']:.1f} at which so much can be read{memory}")
+
+
+def _over_one(result: dict) -> str:
+    """How the threads shared the work, where there are several: of two threads, about 2.00 on an idle machine."""
+    import numba
+    threads = numba.get_num_threads()
+    return f" ({threads} threads multiply {result['threads_over_one']:.2f} times as fast as one)" if threads > 1 else ""

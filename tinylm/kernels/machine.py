@@ -1,7 +1,13 @@
-"""What this machine can do at most, measured: the yardstick for every speed that tinylm reports."""
+"""What this machine can do at most, measured: the yardstick for every speed that tinylm reports.
+
+`INSTRUCTIONS` has the vector instructions that kernels are made of.  Another one is a function that repeats it
+in registers, a driver that runs that on every thread, and a line in the table.
+"""
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -9,8 +15,36 @@ from numba import prange
 
 from . import memory
 from .jit import parallel, serial
-from .optimizer import CHUNK, _chunk_sums
-from .simd import ROWS, WIDE, multiply_add, spread, store, wide
+from .simd import (
+    ROWS,
+    TILE,
+    TILE_SHAPES,
+    TILE_WORDS,
+    WIDE,
+    add_fields,
+    clear_tiles,
+    field_dot0,
+    has_byte_dot,
+    has_tiles,
+    load,
+    load_words,
+    multiply_add,
+    multiply_tiles,
+    no_words,
+    spread,
+    store,
+    store_block,
+    store_words,
+    tiles_begin,
+    tiles_end,
+    wide,
+)
+
+TURNS = 20_000         # of a loop in registers in one window: about a tenth of a millisecond
+WORDS, BYTES = 16, 64  # int32 lanes of a register of words, and its bytes
+BYTE_SUMS = 12         # registers that byte products are summed in: enough to hide how long one takes
+STREAM = ROWS * WIDE   # numbers that a turn of a memory stream reads
+ENOUGH = 1 << 24       # bytes in a window of a stream, so that starting threads does not count
 
 
 @serial
@@ -30,32 +64,166 @@ def _spin_all(out, x, turns, parts):
         _spin(out, part * WIDE, x, turns)
 
 
-def peak_flops(seconds: float = 0.3) -> float:
-    """float32 operations per second of all threads together when nothing but multiply-adds is done.
+@serial
+def _spin_bytes(out, at, x, turns):
+    """BYTE_SUMS independent sums of byte products; what they mask does not change, so that is done once."""
+    # Not spread: from equal lanes LLVM 22 tries to prove equal sums, and does not come to an end.
+    a, b = load_words(x, 0), load_words(x, 0)
+    c0, c1, c2, c3 = no_words(), no_words(), no_words(), no_words()
+    c4, c5, c6, c7 = no_words(), no_words(), no_words(), no_words()
+    c8, c9, c10, c11 = no_words(), no_words(), no_words(), no_words()
+    for _ in range(turns):
+        c0, c1, c2, c3 = field_dot0(c0, a, b), field_dot0(c1, a, b), field_dot0(c2, a, b), field_dot0(c3, a, b)
+        c4, c5, c6, c7 = field_dot0(c4, a, b), field_dot0(c5, a, b), field_dot0(c6, a, b), field_dot0(c7, a, b)
+        c8, c9, c10, c11 = field_dot0(c8, a, b), field_dot0(c9, a, b), field_dot0(c10, a, b), field_dot0(c11, a, b)
+    # All sums are stored, so that none is left out.
+    store_words(out, at, add_fields(c0, c1, c2, c3))
+    store_words(out, at + WORDS, add_fields(c4, c5, c6, c7))
+    store_words(out, at + 2 * WORDS, add_fields(c8, c9, c10, c11))
 
-    The best of many short windows: other work on the machine can only make it slower.
+
+@parallel
+def _spin_bytes_all(out, x, turns, parts):
+    for part in prange(parts):
+        _spin_bytes(out, part * 3 * WORDS, x, turns)
+
+
+@serial
+def _spin_tiles(out, at, x, shapes, turns):
+    """A block of tiles += a product of 32 x 32 x 32 numbers, `turns` times; its operands stay in the nearest cache."""
+    tiles_begin(shapes)
+    clear_tiles()
+    for _ in range(turns):
+        multiply_tiles(x, 0, x, 0)
+    store_block(out, at, 2 * TILE)
+    tiles_end()
+
+
+@parallel
+def _spin_tiles_parts(out, x, shapes, turns, parts):
+    for part in prange(parts):
+        _spin_tiles(out, part * 4 * TILE_WORDS, x, shapes, turns)
+
+
+def _spin_tiles_all(out, x, turns, parts):
+    _spin_tiles_parts(out.view(np.float32), x, TILE_SHAPES, turns, parts)
+
+
+class Instruction(NamedTuple):
+    """A vector instruction to measure.
+
+    name        in words
+    runs        whether numba's target has it
+    spin        spin(out, x, turns, parts): `turns` turns in each of `parts` threads
+    inp         x: what is multiplied
+    room        elements of out that a thread writes
+    operations  of one turn in one thread; a multiplication and an addition are two
     """
-    threads, turns = numba.get_num_threads(), 20_000
-    out, x = memory.empty(threads * WIDE), np.full(2, 1e-3, np.float32)
-    _spin_all(out, x, 1, threads)
-    operations, best = 2 * ROWS * WIDE * turns * threads, 0.0
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
+
+    name: str
+    runs: Callable[[], bool]
+    spin: Callable
+    inp: np.ndarray
+    room: int
+    operations: int
+
+
+INSTRUCTIONS = {
+    "float32": Instruction("float32 multiply-adds", lambda: True, _spin_all, np.full(2, 1e-3, np.float32), WIDE,
+                           2 * ROWS * WIDE),
+    "int8": Instruction("products of bytes", has_byte_dot, _spin_bytes_all, np.full(WORDS, 0x01010101, np.int32),
+                        3 * WORDS, 2 * BYTE_SUMS * BYTES),
+    "bfloat16": Instruction("tiles of bfloat16", has_tiles, _spin_tiles_all,
+                            np.full(2 * TILE_WORDS, 0x3C003C00, np.int32), 4 * TILE_WORDS, 2 * (2 * TILE)**3),
+}
+
+
+def _best(work: Callable[[], None], amount: float, seconds: float) -> float:
+    """amount / the time of the fastest of many calls: other work on the machine can only make one slower."""
+    work()
+    best, end = 0.0, time.perf_counter() + seconds
+    while best == 0.0 or time.perf_counter() < end:
         start = time.perf_counter()
-        _spin_all(out, x, turns, threads)
-        best = max(best, operations / (time.perf_counter() - start))
+        work()
+        best = max(best, amount / (time.perf_counter() - start))
     return best
+
+
+def peak(instruction: str, seconds: float = 0.3) -> float | None:
+    """Operations a second of all threads together when nothing but this instruction is done; the best window.
+
+    None where numba's target lacks it.
+    """
+    what = INSTRUCTIONS[instruction]
+    if not what.runs():
+        return None
+    threads = numba.get_num_threads()
+    out = memory.empty(threads * what.room, what.inp.dtype)
+    return _best(lambda: what.spin(out, what.inp, TURNS, threads), what.operations * TURNS * threads, seconds)
+
+
+def peak_flops(seconds: float = 0.3) -> float:
+    """`peak` of float32, which every machine has."""
+    return peak("float32", seconds)
+
+
+@serial
+def _read(out, at, x, first, last, passes):
+    """Turns first … last-1 of a stream, `passes` times: reads STREAM numbers of x in each, and adds them up."""
+    one = spread(x, 0, wide())
+    c0, c1, c2, c3, c4, c5 = wide(), wide(), wide(), wide(), wide(), wide()
+    for _ in range(passes):
+        for turn in range(first, last):
+            i = turn * STREAM
+            c0, c1 = multiply_add(c0, load(x, i, one), one), multiply_add(c1, load(x, i + WIDE, one), one)
+            i += 2 * WIDE
+            c2, c3 = multiply_add(c2, load(x, i, one), one), multiply_add(c3, load(x, i + WIDE, one), one)
+            i += 2 * WIDE
+            c4, c5 = multiply_add(c4, load(x, i, one), one), multiply_add(c5, load(x, i + WIDE, one), one)
+    store(out, at, multiply_add(multiply_add(multiply_add(c0, c1, one), multiply_add(c2, c3, one), one),
+                                multiply_add(c4, c5, one), one))
+
+
+@parallel
+def _read_all(out, x, passes, parts):
+    turns = x.size // STREAM
+    for part in prange(parts):
+        _read(out, part * WIDE, x, turns * part // parts, turns * (part + 1) // parts, passes)
+
+
+@serial
+def _copy(out, x):
+    for i in range(out.size):
+        out[i] = x[i]
+
+
+@parallel
+def _copy_all(out, x, passes, parts):
+    for part in prange(parts):
+        low, high = x.size * part // parts, x.size * (part + 1) // parts
+        for _ in range(passes):
+            _copy(out[low:high], x[low:high])
+
+
+def _ones(size: int) -> np.ndarray:
+    """At least `size` bytes of float32, whole turns of a stream, on a 64-byte boundary; given back after use."""
+    count = -(-size // (4 * STREAM)) * STREAM
+    raw = np.ones(count + 16, np.float32)
+    return raw[-raw.ctypes.data % 64 // 4:][:count]
 
 
 def read_bandwidth(size: int = 1 << 28, seconds: float = 0.3) -> float:
-    """Bytes per second that all threads together read from memory, over `size` bytes; the best window."""
-    data = np.ones(size // 4, np.float32)
-    partial = memory.empty(data.size // CHUNK, np.float64)
-    threads, best = numba.get_num_threads(), 0.0
-    _chunk_sums(partial, data[:CHUNK], 1)
-    end = time.perf_counter() + seconds
-    while best == 0.0 or time.perf_counter() < end:
-        start = time.perf_counter()
-        _chunk_sums(partial, data, threads)
-        best = max(best, data.nbytes / (time.perf_counter() - start))
-    return best
+    """Bytes a second that all threads together read, again and again, from `size` bytes; the best window.
+
+    A size that fits into a cache gives the speed of that cache.
+    """
+    threads, x = numba.get_num_threads(), _ones(size)
+    passes, out = max(1, ENOUGH // x.nbytes), memory.empty(threads * WIDE)
+    return _best(lambda: _read_all(out, x, passes, threads), passes * x.nbytes, seconds)
+
+
+def copy_bandwidth(size: int = 1 << 28, seconds: float = 0.3) -> float:
+    """Bytes a second, read and written ones together, when half of `size` bytes is copied to the other half."""
+    threads, x, out = numba.get_num_threads(), _ones(size // 2), _ones(size // 2)
+    passes = max(1, ENOUGH // x.nbytes)
+    return _best(lambda: _copy_all(out, x, passes, threads), passes * 2 * x.nbytes, seconds)

@@ -10,9 +10,9 @@ from contextvars import ContextVar
 
 import numpy as np
 
+from ..config import PRECISIONS
 from ..errors import UsageError
 
-PRECISIONS = "float32", "bfloat16"
 _chosen = ContextVar("precision of matrix products", default=PRECISIONS[0])
 
 

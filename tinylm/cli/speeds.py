@@ -1,0 +1,197 @@
+"""What `tinylm bench` measures beside whole models: matrix products, the scan, and how costs grow."""
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .common import note
+
+ROUNDS = 5  # windows of each measurement, in turn with the peak: a machine's speed drifts
+BUSY = 0.8  # a window whose peak is below this share of the best one was disturbed
+# (rows, inner, columns) of products that the presets' layers make
+SHAPES = ((2048, 128, 384), (2048, 512, 128), (768, 128, 512), (4096, 384, 1152), (4096, 1536, 384))
+PACKED_SHAPE = 1, 1152, 8192  # one token through packed ternary weights: enough of them that calling costs nothing
+SCAN_SHAPE = 8, 256, 384      # (B, T, C) of `thunderbolt`
+# numbers that each element of the scan reads and writes: three gates in, states and results out; and back
+SCAN_NUMBERS = {"forward": 5, "backward": 8}
+AXES = ("threads", "context", "width", "batch")
+
+
+class Windows(NamedTuple):
+    """Results of windows, and what the machine can do at most.
+
+    peak              the best that `most` has found between them
+    threads_over_one  how many times as fast all threads multiply float32 as one; far below their number, the
+                      machine was busy or threads share a core
+    """
+
+    results: list
+    peak: float
+    threads_over_one: float
+
+
+def windows(seconds: float, window: Callable[[float], Any], most: Callable[[float], float] | None = None) -> Windows:
+    """The results of `window(seconds of it)`, in turn with `most(seconds of it)`; that a machine is busy is said.
+
+    most    measures the yardstick; default: the peak of float32
+    """
+    import numba
+
+    from ..kernels.machine import peak_flops
+    from ..threads import cpu_threads
+    results, flops, best = [], [], 0.0
+    with cpu_threads(1):
+        alone = peak_flops(min(0.1, seconds / ROUNDS))
+    for _ in range(ROUNDS):
+        flops.append(peak_flops(min(0.3, seconds / ROUNDS)))
+        best = max(best, most(min(0.3, seconds / ROUNDS)) if most else flops[-1])
+        results.append(window(seconds / ROUNDS))
+    if min(flops) < BUSY * max(*flops, alone * numba.get_num_threads()):
+        note(f"the machine was busy: one thread reaches {alone / 1e9:.0f} GFLOP/s, but the threads together only "
+             f"{min(flops) / 1e9:.0f} to {max(flops) / 1e9:.0f} while this was measured")
+    return Windows(results, best, max(flops) / alone)
+
+
+def repeat(call: Callable[[], Any], seconds: float) -> list[float]:
+    """Seconds of each call, for at least `seconds` in all and at least once."""
+    spent, end = [], time.perf_counter() + seconds
+    while not spent or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        spent.append(time.perf_counter() - start)
+    return spent
+
+
+def timed(call: Callable[[], Any], seconds: float, most: Callable[[float], float] | None = None):
+    """(the median time of a call, its Windows)"""
+    call()  # compiles, and touches the memory
+    found = windows(seconds, lambda s: repeat(call, s), most)
+    return statistics.median(t for window in found.results for t in window), found
+
+
+def gemm(seconds: float, backend: str) -> list[dict]:
+    """The three float32 products of a linear map, and bytes through packed ternary weights."""
+    import numpy as np
+
+    from ..kernels import machine, memory
+    from .loading import operations
+    f, rng, calls = operations(backend), np.random.default_rng(0), []
+    for shape in SHAPES:
+        m, k, n = shape
+        inp, weight, dout = (rng.standard_normal(s, np.float32) for s in ((m, k), (n, k), (m, n)))
+        for product, a, b, how in (("forward", inp, weight, {"transpose_b": True}),
+                                   ("input gradient", dout, weight, {}),
+                                   ("weight gradient", dout, inp, {"transpose_a": True})):
+            calls.append((product, shape, "float32", lambda a=a, b=b, how=how: f.matmul(a, b, **how)))
+    if machine.INSTRUCTIONS["int8"].runs():
+        m, k, n = PACKED_SHAPE
+        packed = f.pack_ternary(rng.integers(-1, 2, (n, k), np.int8))
+        aligned = memory.empty(packed.shape, np.uint8)  # as an exported model lies in memory
+        aligned[...] = packed
+        codes = rng.integers(-127, 128, (m, k), np.int8)
+        calls.append(("packed", PACKED_SHAPE, "int8", lambda: f.packed_product(aligned, codes, n)))
+    results = []
+    for product, shape, instruction, call in calls:
+        spent, found = timed(call, seconds / len(calls),
+                             None if instruction == "float32" else lambda s, i=instruction: machine.peak(i, s))
+        rate = 2 * math.prod(shape) / spent
+        results.append({"kind": "gemm", "product": product, "shape": list(shape), "instruction": instruction,
+                        "gflops": rate / 1e9, "peak_gflops": found.peak / 1e9, "fraction_of_peak": rate / found.peak,
+                        "threads_over_one": found.threads_over_one})
+    return results
+
+
+def scan(seconds: float, backend: str) -> list[dict]:
+    """The recurrence of one layer, gates included, beside a copy of as many bytes."""
+    import numpy as np
+
+    from ..kernels.machine import copy_bandwidth
+    from .loading import operations
+    f, rng, results = operations(backend), np.random.default_rng(0), []
+    forget, value, output, dout = (rng.standard_normal(SCAN_SHAPE, np.float32) for _ in range(4))
+    bias = np.zeros(SCAN_SHAPE[-1], np.float32)
+    _, cache = f.recurrence_forward(forget, value, output, bias)
+    for direction, call in (("forward", lambda: f.recurrence_forward(forget, value, output, bias)),
+                            ("backward", lambda: f.recurrence_backward(dout, cache))):
+        moved = SCAN_NUMBERS[direction] * value.nbytes
+        spent, found = timed(call, seconds / 2, lambda s, moved=moved: copy_bandwidth(moved, s))
+        results.append({"kind": "scan", "direction": direction, "shape": list(SCAN_SHAPE),
+                        "microseconds_per_token": spent / math.prod(SCAN_SHAPE[:2]) * 1e6,
+                        "gigabytes_per_second": moved / spent / 1e9, "peak_gigabytes_per_second": found.peak / 1e9,
+                        "fraction_of_peak": moved / spent / found.peak, "threads_over_one": found.threads_over_one})
+    return results
+
+
+def streamed(model, head_bits: int, tokens_per_second: float, seconds: float) -> dict:
+    """Decoding beside a stream that reads as many bytes: those of weights and state, by the definition."""
+    from ..kernels.machine import read_bandwidth
+    from ..models import describe
+    moved = describe.costs(model, model.config.context)["total"]["read"]
+    if head_bits == 8:  # a byte instead of four for each weight, and a scale for each row
+        moved -= 3 * model.head.weight.size - 4 * model.head.weight.shape[0]
+    most = read_bandwidth(int(moved), seconds)
+    return {"bytes_per_token": moved, "gigabytes_per_second": moved * tokens_per_second / 1e9,
+            "peak_gigabytes_per_second": most / 1e9, "fraction_of_peak": moved * tokens_per_second / most}
+
+
+def scaling(name: str, shape, batch: int, seconds: float, threads: int,
+            trainer: Callable[[dict, dict], Any]) -> list[dict]:
+    """What a training step costs as one thing grows and all others stay as they are.
+
+    shape      the model's config
+    seconds    for each of AXES
+    trainer    trainer(recipe and context given, shape of the model given) -> Trainer
+
+    The exponent is that of the last two points: 1 where twice as much takes twice as long.  Smaller sizes have a
+    larger share of what every step costs, whatever its size.
+    """
+    results = []
+    for axis in AXES:
+        points = values(axis, shape, batch, threads)
+        steps, tokens, peaks = [], [], []
+        for value in points:
+            given, own, count = {}, {}, threads
+            if axis == "threads":
+                count = value
+            elif axis == "width":
+                own = {"channels": value, "hidden": shape.hidden * value // shape.channels}
+            else:
+                given = {{"batch": "batch_size"}.get(axis, axis): value}
+            measured = trainer(given, own)
+            step, peak = _step(measured, seconds / len(points), count)
+            steps.append(step)
+            tokens.append(measured.tokens_per_step)
+            peaks.append(peak)
+        results.append({"kind": "scaling", "preset": name, "axis": axis, "values": points, "seconds_per_step": steps,
+                        "tokens_per_second": [n / step for n, step in zip(tokens, steps)],
+                        "peak_gflops": [peak / 1e9 for peak in peaks],
+                        "exponent": exponent(points[-2:], steps[-2:])})
+    return results
+
+
+def _step(trainer, seconds: float, threads: int) -> tuple[float, float]:
+    """(seconds of a step, the peak of float32) with so many threads"""
+    from ..kernels.machine import peak_flops
+    from ..threads import cpu_threads
+    with cpu_threads(threads):
+        trainer.prepare()
+        trainer.measure(0)
+        return trainer.measure(seconds).step, peak_flops(0.1)
+
+
+def values(axis: str, shape, batch: int, threads: int) -> list[int]:
+    """The points of an axis around the preset's own value."""
+    if axis == "threads":
+        return sorted({min(1 << i, threads) for i in range(threads.bit_length() + 1)})
+    if axis == "width":  # heads keep their number
+        return [shape.heads * max(1, shape.channels * up // 2 // shape.heads) for up in (1, 2, 4)]
+    own = batch if axis == "batch" else shape.context
+    return sorted({max(1, own * up // 4) for up in (1, 2, 4, 8)})
+
+
+def exponent(x: list[float], y: list[float]) -> float | None:
+    """p where y grows like x^p from one point to the other; None for a single point."""
+    return math.log(y[1] / y[0]) / math.log(x[1] / x[0]) if len(x) == 2 else None
