@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test gradient audit bench lint doctor clean
+.PHONY: help setup demo test gradient audit bench verify-lessons lint doctor clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { sub("%", "N", $$1); printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Create .venv and install tinylm in it
 
@@ -38,6 +38,24 @@ audit: $(READY) ## Check gradients, causality, kernels, streaming and units of e
 
 bench: $(READY) ## Measure training speed, and this machine's peak
 	$(BIN)/tinylm bench train
+
+lesson-%: $(READY) ## Walk through lesson N
+	@$(BIN)/tinylm lesson run $*
+
+check-%: $(READY) ## Check your answers to lesson N
+	@$(BIN)/tinylm lesson check $*
+
+hint-%: $(READY) ## A hint for lesson N
+	@$(BIN)/tinylm lesson hint $*
+
+solution-%: $(READY) ## The solution of lesson N, once your answer is right
+	@$(BIN)/tinylm lesson solution $*
+
+reset-%: $(READY) ## Begin the exercises of lesson N again; your file moves to work/attic/
+	@$(BIN)/tinylm lesson reset $*
+
+verify-lessons: $(READY) ## Test the course: stubs fail, solutions pass, every wrong answer is caught
+	$(BIN)/tinylm lesson verify
 
 lint: $(READY) ## Check style
 	$(BIN)/ruff check .
