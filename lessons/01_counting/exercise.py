@@ -3,6 +3,7 @@
 Write the functions below and run `make check-1`.  NumPy is all you need.  Each function raises
 NotImplementedError until you have written it: replace that line with your own.
 """
+import numpy as np
 
 
 def smoothed(counts, alpha):
