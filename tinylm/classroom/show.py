@@ -98,7 +98,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence], title: str | None = 
     out = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold",
                 title_style="bold")
     for i, header in enumerate(headers):
-        numeric = all(isinstance(r[i], (int, float, np.number)) for r in rows)
+        numeric = all(isinstance(r[i], (int, float, np.number)) and not isinstance(r[i], bool) for r in rows)
         out.add_column(escape(str(header)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         out.add_row(*(escape(_cell(value)) for value in row))
