@@ -211,7 +211,7 @@ def _compare(name, yours, expected, scale, exact, tolerance) -> Row:
     if want.size == 0:
         return Row(name, True, size=0)
     wide, aim = got.astype(np.float64), want.astype(np.float64)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"):
         gap = np.abs(wide - aim)
     gap = np.where(wide == aim, 0.0, np.where(np.isnan(gap), np.inf, gap))       # inf equals inf, NaN nothing
     if exact or want.dtype.kind in "biu":
@@ -222,7 +222,7 @@ def _compare(name, yours, expected, scale, exact, tolerance) -> Row:
         share = tolerance if tolerance is not None else SINGLE if single else DIGITS
         allowed = np.broadcast_to(share * np.asarray(size, np.float64) + 1e-300, aim.shape)
     wrong = gap > allowed
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         worst = int(np.argmax(np.where(wrong, gap, -1.0)))
         part = np.where(gap == 0, 0.0, gap / allowed)
     if not wrong.any():

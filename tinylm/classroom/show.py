@@ -209,12 +209,12 @@ def _print_shades(matrix, rows, columns, top):
     if columns is not None:
         heads = [_plain(s) for s in columns[:shown]]
         for line in range(max((len(h) for h in heads), default=0)):
-            _raw(" " * margin + "".join((h + " " * 9)[line] + " " for h in heads))
+            _raw((" " * margin + "".join(h[line:line + 1].ljust(2) for h in heads)).rstrip())
     for i in range(R):
         cells = "".join(_shade(v, top) * 2 for v in matrix[i, :shown])
-        _raw(f"{labels[i]:<{margin}}{cells}")
+        _raw(f"{labels[i]:<{margin}}{cells}".rstrip())
     if shown < C:
-        _raw(f"({C - shown} more columns in the figure)")
+        _raw(f"… {C - shown} more in the figure")
 
 
 def _shade(value: float, top: float) -> str:

@@ -74,7 +74,7 @@ def _failure(outcome, answer, console):
     if outcome.line:
         where = f"   ({near(answer)}, line {outcome.line})"
     sentence = outcome.sentence
-    if sentence.startswith("ValueError: assignment destination is read-only"):
+    if sentence.startswith("ValueError:") and "read-only" in sentence:
         sentence = "ValueError: the function writes into its inputs, which belong to the caller: work on a copy"
     _field(console, "found", sentence + where, "bold")
     for line in outcome.notes:
