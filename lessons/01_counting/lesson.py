@@ -81,7 +81,7 @@ assert np.allclose(table.sum(1), 1) and table.min() > 0
 
 # %% [markdown]
 # The most common symbols of the table, as a picture. Read a row: "after this character comes …". After `q`
-# there would be one dark cell; after a space nearly everything is possible.
+# there would be one full cell; after a space nearly everything is possible.
 
 # %%
 common = np.argsort(-counts.sum(1))[:26]
