@@ -9,7 +9,7 @@ READY  := $(VENV)/.ready
 .PHONY: help setup demo test gradient audit bench verify-lessons lint doctor clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { sub("%", "N", $$1); printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { sub("%", "N", $$1); printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Create .venv and install tinylm in it
 
@@ -63,6 +63,6 @@ lint: $(READY) ## Check style
 doctor: $(READY) ## What this machine has and how it is used
 	$(BIN)/tinylm doctor
 
-clean: ## Remove .venv and build leftovers; runs/ stays
+clean: ## Remove .venv and build leftovers; runs/ and work/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -201,11 +201,12 @@ def test_a_report_shows_numbers_place_and_no_answer(toy, capsys):
     answer(toy, "def double(x):\n    print('here', len(x))\n    return 3 * x\n")
     code, out, _ = run(capsys, "check", "1")
     assert code == 3
-    for part in ("FAIL", "yours", "expected", "worst index", "n = 1", "seed 0", "call   double([",
+    for part in ("FAIL", "yours", "expected", "worst index", "n = 1", "seed 0", "call  double([",
                  "look at         the factor", "should hold     out[i] = 2 x[i]", "not run         gradient",
                  "it printed      here 1", "1 of 1"):
         assert part in out, part
     assert "2 * x" not in out and "\x1b" not in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(("body", "says"), [

@@ -31,7 +31,8 @@ from .course import near
 SIZES = "brief", "fast", "full"
 SIZE_VARIABLE = "TINYLM_LESSON_SIZE"
 WIDEST = 100
-_SHADES = " ░▒▓█"
+_SHADES = "░▒▓█"
+_RAMP = 18, 24, 60, 66, 102, 108, 144, 179, 221, 226  # dark blue to yellow, as in the figures
 
 
 @dataclass
@@ -211,18 +212,25 @@ def _print_shades(matrix, rows, columns, top):
         for line in range(max((len(h) for h in heads), default=0)):
             _raw((" " * margin + "".join(h[line:line + 1].ljust(2) for h in heads)).rstrip())
     for i in range(R):
-        cells = "".join(_shade(v, top) * 2 for v in matrix[i, :shown])
-        _raw(f"{labels[i]:<{margin}}{cells}".rstrip())
+        line = Text(f"{labels[i]:<{margin}}")
+        for value in matrix[i, :shown]:
+            line.append(*_cell_of(value, top))
+        line.rstrip()
+        _place().console.print(line, soft_wrap=True)
     if shown < C:
         _raw(f"… {C - shown} more in the figure")
 
 
-def _shade(value: float, top: float) -> str:
-    if not np.isfinite(value) or top <= 0:
-        return "?" if not np.isfinite(value) else " "
-    share = min(abs(value) / top, 1.0)
+def _cell_of(value: float, top: float) -> tuple[str, str]:
+    """Two characters and their colour; where there are no colours the shade of the characters says it alone."""
+    if not np.isfinite(value):
+        return "??", ""
+    share = min(abs(value) / top, 1.0) if top > 0 else 0.0
     # The smallest visible shade begins just above 0, so that what is there is seen to be there.
-    return _SHADES[0 if share < 0.005 else min(1 + int(share * 4), 4)]
+    if share < 0.005:
+        return "  ", ""
+    coloured = _place().console.color_system is not None and not _place().console.no_color
+    return ("█" if coloured else _SHADES[min(int(share * 4), 3)]) * 2, f"color({_RAMP[min(int(share * 10), 9)]})"
 
 
 def _plain(label) -> str:

@@ -61,15 +61,13 @@ def _unwritten(lesson, which, head, answer, console):
 def _failure(outcome, answer, console):
     if outcome.example:
         drawn = ", ".join(f"{k} {v!r}" if k == "seed" else f"{k} = {_value(v)}" for k, v in outcome.example.items())
-        _line(console, f"          with   {drawn}")
-    call = _call(outcome.call)
-    if call:
-        _line(console, f"          call   {call}")
+        _line(console, f"    with  {drawn}")
+    _call(outcome, answer, console)
     if any(r.index is not None for r in outcome.rows):
         _numbers(outcome.rows, console)
     else:
         for row in outcome.rows:
-            _line(console, f"          {row.name:<10} {'agrees' if row.ok and not row.note else row.note}")
+            _line(console, f"    {row.name:<10} {'agrees' if row.ok and not row.note else row.note}")
     where = ""
     if outcome.line:
         where = f"   ({near(answer)}, line {outcome.line})"
@@ -93,16 +91,19 @@ def _field(console, name, text, style=None):
 
 
 def _numbers(rows: Sequence[Row], console: Console) -> None:
-    width = max(len(r.name) for r in rows) + 2
-    _line(console, f"          {'array':<{width}}{'worst index':<14}{'yours':<14}{'expected':<14}{'error':<9}"
-                   f"{'x tolerance':<13}wrong")
+    """The worst element of each array, in columns as wide as they must be."""
+    lines = [("array", "worst index", "yours", "expected", "error", "x tolerance", "wrong")]
     for r in rows:
         if r.index is None:
-            _line(console, f"          {r.name:<{width}}" + ("agrees" if r.ok else str(r.note)))
+            lines.append((r.name, "agrees" if r.ok else str(r.note)))
             continue
         index = "[" + ", ".join(map(str, r.index)) + "]" if r.index else "(a number)"
-        _line(console, f"          {r.name:<{width}}{index:<14}{_value(r.yours):<14}{_value(r.expected):<14}"
-                       f"{r.error:<9.2g}{_times(r.share):<13}{r.wrong} of {r.size}")
+        lines.append((r.name, index, _value(r.yours), _value(r.expected), f"{r.error:.2g}", _times(r.share),
+                      f"{r.wrong} of {r.size}"))
+    whole = [line for line in lines if len(line) == len(lines[0])]
+    widths = [max(len(line[i]) for line in (lines if i == 0 else whole)) for i in range(len(lines[0]))]
+    for line in lines:
+        _line(console, "    " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
 
 
 def _times(share) -> str:
@@ -113,25 +114,39 @@ def _value(value) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value) if not isinstance(value, str) else repr(value)
 
 
-def _call(call) -> str | None:
-    """The call as one could type it, where its arguments are small."""
-    if call is None:
-        return None
-    name, args = call
-    parts = []
-    for a in args:
-        if isinstance(a, np.ndarray):
-            if a.size > _SMALL:
-                parts.append(f"<{a.dtype} {a.shape}>")
-                continue
-            written = np.array2string(a, separator=", ", precision=4, max_line_width=10_000, threshold=_SMALL + 1)
-            parts.append(re.sub(r"\s+(?=[],])", "", " ".join(written.split())) if a.size else f"<empty {a.shape}>")
-        elif callable(a):
-            parts.append("<function>")
-        else:
-            written = repr(a.item() if isinstance(a, np.generic) else a)
-            parts.append(written if len(written) <= 80 else written[:79] + "…")
-    return f"{name}({', '.join(parts)})"
+def _call(outcome: Outcome, answer: Path, console: Console) -> None:
+    """The call as one could type it; on a line for each argument where one line is too short."""
+    if outcome.call is None:
+        return
+    name, args = outcome.call
+    written = [_argument(a) for a in args]
+    whole = f"    call  {name}({', '.join(written)})"
+    if len(whole) <= min(console.width, 100):
+        _line(console, whole)
+        return
+    function = function_in(answer, name)
+    names = [a.arg for a in function.args.args] if function else []
+    names += ["*"] * (len(written) - len(names))
+    _line(console, f"    call  {name}(")
+    for label, value in zip(names, written):
+        _line(console, f"            {label + ' = ' if label != '*' else ''}{value},")
+    _line(console, "          )")
+
+
+def _argument(value) -> str:
+    if isinstance(value, np.ndarray):
+        if value.size > _SMALL:
+            return f"<{value.dtype} {value.shape}>"
+        written = np.array2string(value, separator=", ", precision=4, max_line_width=10_000, threshold=_SMALL + 1)
+        tight = re.sub(r"(?<=\[)\s+|\s+(?=[],])", "", " ".join(written.split()))
+        return tight if value.size else f"<empty {value.shape}>"
+    if callable(value):
+        return "<function>"
+    return _shortened(repr(value.item() if isinstance(value, np.generic) else value))
+
+
+def _shortened(text: str, most: int = 80) -> str:
+    return text if len(text) <= most else text[:most - 1] + "…"
 
 
 def _line(console, text, style=None):
