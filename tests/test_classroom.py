@@ -123,6 +123,26 @@ def test_a_hang_is_ended_and_the_next_call_works(toy):
         assert yours.f(0) == 5
 
 
+def test_a_process_that_answers_before_it_is_asked_cannot_block_us(toy):
+    """It forges answers and never reads again: what we send it fills the pipe."""
+    path = answer(toy, "import os, struct, time\n"
+                       "def f(x):\n"
+                       "    text = b'[{\"value\": {\"t\": [1, null]}, \"seconds\": 0}, []]'\n"
+                       "    for fd in range(3, 9):\n"
+                       "        try:\n"
+                       "            os.write(fd, (struct.pack('<QQ', len(text), 0) + text) * 5)\n"
+                       "        except OSError:\n"
+                       "            pass\n"
+                       "    time.sleep(1000)\n")
+    with Pupil(path, path.parent) as yours:
+        yours.until = time.monotonic() + 2
+        started = time.monotonic()
+        with pytest.raises(Gone):
+            for _ in range(9):
+                assert yours.f(np.zeros(1 << 18)) == 1
+        assert time.monotonic() - started < 10
+
+
 @pytest.mark.parametrize(("body", "why"), [
     ("import os; os._exit(0)", "exit code 0"),
     ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
@@ -298,7 +318,7 @@ def open_process(monkeypatch):
 
 
 def test_points_per_property_and_the_same_seed_gives_the_same_marks(toy, tmp_path, open_process, monkeypatch):
-    monkeypatch.setattr(grade, "CHECK_SECONDS", 1.0)
+    monkeypatch.setattr(grade, "CHECK_SECONDS", 2.0)
     folder = submissions(tmp_path, right=RIGHT, thrice=RIGHT.replace("2", "3"), stub=course_toy.EXERCISE,
                          hangs="def double(x):\n    while len(x) > 3:\n        pass\n    return 2 * x\n",
                          broken="import nothing_like_this\n", dies="import os\nos._exit(3)\n")

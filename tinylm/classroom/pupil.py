@@ -151,7 +151,9 @@ class Pupil(Answer):
             [sys.executable, "-c", _SOURCE, json.dumps(arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, env=kept, cwd=self.path.parent, start_new_session=True)
         self._frames: queue.SimpleQueue = queue.SimpleQueue()
+        self._sending_until = None
         threading.Thread(target=_pump, args=(self._process.stdout, self._frames), daemon=True).start()
+        threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
         head, _ = self._receive(time.monotonic() + START_SECONDS, "importing the file")
         if not head.get("ready"):
             self.stop()
@@ -199,20 +201,26 @@ class Pupil(Answer):
         process, self._process = self._process, None
         if process is None:
             return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if hasattr(os, "killpg"):
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                process.kill()
+        _kill(process)
         process.wait()
         with contextlib.suppress(OSError):
             process.stdin.close()
 
     def _send(self, head, buffers):
+        self._sending_until = min(self.until, time.monotonic() + 3600)
         try:
             worker.write_frame(self._process.stdin, head, buffers)
         except OSError:
             self._died()
+        self._sending_until = None
+
+    def _watch(self, process):
+        """End a process that does not read what it is sent: a write to it would wait for ever."""
+        while process.poll() is None:
+            limit = self._sending_until
+            if limit is not None and time.monotonic() > limit:
+                _kill(process)
+            time.sleep(0.2)
 
     def _receive(self, until, what):
         try:
@@ -235,6 +243,14 @@ class Pupil(Answer):
             raise Gone("the process closed its answers")
         why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         raise Gone(f"the process ended ({why}): out of memory, a crash in compiled code, or an exit")
+
+
+def _kill(process):
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
 
 
 def _pump(stream, frames):
