@@ -630,3 +630,11 @@ def test_a_stub_is_not_written_and_a_missing_function_neither(toy):
             with pytest.raises(NotWritten):
                 yours.call(name, (1,))
     assert pupil.MEMORY > 0
+
+
+def test_a_mutant_that_is_caught_by_luck_is_found(tmp_path):
+    lucky = course_toy.MUTANTS.replace("len(x) < 7", "len(x) < 50")
+    course_toy.make(tmp_path, mutants=lucky)
+    found = {f.what: f for f in verify.lesson(course.Course(tmp_path).lesson(1), seeds=25)}
+    assert [f for what, f in found.items() if "only short ones" in what and not f.ok]
+    assert found["1.1 solution passes"].ok

@@ -36,10 +36,11 @@ class Finding:
     detail: str = ""
 
 
-def lesson(which: Lesson, examples: float = 0.5) -> Iterator[Finding]:
+def lesson(which: Lesson, examples: float = 0.5, seeds: int = 1) -> Iterator[Finding]:
     """Verify everything but the walkthrough, which `walk` runs.
 
     examples    a factor on how many examples are drawn
+    seeds       right answers must pass, and mutants fail, on so many
     """
     missing = [p for p in PARTS if not (which.path / p).is_file()]
     yield Finding("its six parts are there", not missing, ", ".join(missing))
@@ -52,15 +53,15 @@ def lesson(which: Lesson, examples: float = 0.5) -> Iterator[Finding]:
     solution = Direct(functions_of(which.module("solution")))
     mutants = which.module("mutants")
     for task in which.tasks:
-        yield _passes(f"{task.number} solution passes", checks[task.name], solution, examples)
+        yield _passes(f"{task.number} solution passes", checks[task.name], solution, examples, seeds)
         with Pupil(which.path / "solution.py", which.path, task.allowed, may_write=False) as across:
             yield _passes(f"{task.number} solution passes in a process of its own", checks[task.name], across,
                           examples / 2)
         for variant in getattr(mutants, "ALTERNATIVES", ()):
             if variant.task == task.name:
                 yield _passes(f"{task.number} alternative passes: {variant.name}", checks[task.name],
-                              Direct(variant.functions(which)), examples)
-        yield from _mutants(which, task, checks[task.name], mutants.MUTANTS, examples)
+                              Direct(variant.functions(which)), examples, seeds)
+        yield from _mutants(which, task, checks[task.name], mutants.MUTANTS, examples, seeds)
     names = {t.name for t in which.tasks}
     strange = [v.name for v in [*mutants.MUTANTS, *getattr(mutants, "ALTERNATIVES", ())] if v.task not in names]
     yield Finding("mutants are of tasks that exist", not strange, ", ".join(strange))
@@ -124,13 +125,14 @@ def _as_shipped(which, checks):
         yield Finding(f"{task.number} the exercise fails as shipped, as not written", good, detail)
 
 
-def _passes(what, checks, yours, examples):
-    failed = [o for o in judge(checks, yours, examples=examples, speed=False, to_the_end=True) if not o.ok]
+def _passes(what, checks, yours, examples, seeds=1):
+    failed = [o for seed in range(seeds)
+              for o in judge(checks, yours, seed=seed, examples=examples, speed=False, to_the_end=True) if not o.ok]
     return Finding(what, not failed and bool(checks),
                    "; ".join(f"{o.check.name}: {o.sentence} {o.example}" for o in failed))
 
 
-def _mutants(which, task, checks, mutants, examples):
+def _mutants(which, task, checks, mutants, examples, seeds):
     mine = [m for m in mutants if m.task == task.name]
     yield Finding(f"{task.number} has {MUTANTS} mutants", len(mine) >= MUTANTS, f"{len(mine)}")
     toothless = {c.name for c in checks if c.points}
@@ -145,6 +147,10 @@ def _mutants(which, task, checks, mutants, examples):
         failed = [o for o in found if not o.ok]
         toothless -= {o.check.name for o in failed}
         where = failed[0].check.stage if failed else "nowhere: it survived"
+        lucky = [seed for seed in range(1, seeds) if all(
+            o.ok for o in judge(checks, Direct(functions), seed=seed, examples=examples, speed=False))]
+        if failed and lucky:
+            yield Finding(f"{task.number} mutant on every seed: {mutant.name}", False, f"survived seeds {lucky}")
         good = bool(failed) and mutant.at in (None, where)
         yield Finding(f"{task.number} mutant: {mutant.name}", good,
                       f"caught at {where}" if failed else where + (f", expected at {mutant.at}" if mutant.at else ""))

@@ -359,16 +359,18 @@ def grade(context, folder, number, seed, results, as_json, quiet):
 @lesson.command(epilog="Example: tinylm lesson verify 1")
 @click.argument("number", type=click.IntRange(1), required=False, metavar="[N]")
 @click.option("--walk/--no-walk", "walk", default=True, help="Also run the walkthrough.")
+@click.option("--seeds", type=click.IntRange(1), default=1, metavar="K",
+              help="Right answers must pass, and mutants fail, on K seeds (default 1).")
 @output_options
 @click.pass_context
-def verify(context, number, walk, as_json, quiet):
+def verify(context, number, walk, seeds, as_json, quiet):
     """Test the course itself: stubs fail, solutions pass, every mutant is caught. For authors."""
     course = _course(context)
     lessons = [course.lesson(number)] if number else course.there
     findings = []
     for one in lessons:
         started = time.monotonic()
-        findings += _verified(course, one, walk, as_json, quiet)
+        findings += _verified(one, walk, seeds, as_json, quiet)
         note(f"lesson {one.number}: {time.monotonic() - started:.1f} s", quiet)
     bad = [f for _, f in findings if not f.ok]
     if as_json:
@@ -379,12 +381,12 @@ def verify(context, number, walk, as_json, quiet):
     note(f"{len(findings)} findings, all as they should be", quiet)
 
 
-def _verified(course, which, walk, as_json, quiet):
+def _verified(which, walk, seeds, as_json, quiet):
     from itertools import chain
 
     from ..classroom import verify as verification
     found = []
-    for finding in chain(verification.lesson(which), verification.walkthrough(which) if walk else ()):
+    for finding in chain(verification.lesson(which, seeds=seeds), verification.walkthrough(which) if walk else ()):
         found.append((which.number, finding))
         if not as_json and not quiet or not finding.ok:
             detail = f"   ({finding.detail})" if finding.detail else ""
