@@ -7,10 +7,10 @@ PEERS  := .venv-peers
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test gradient audit bench bench-peers test-peers lint doctor clean
+.PHONY: help setup demo test gradient audit bench bench-peers test-peers verify-lessons lint doctor clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { sub("%", "N", $$1); printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Create .venv and install tinylm in it
 
@@ -51,12 +51,30 @@ $(PEERS)/.ready: setup.cfg pyproject.toml
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 --editable '.[test]'
 	@touch $@
 
+lesson-%: $(READY) ## Walk through lesson N
+	@$(BIN)/tinylm lesson run $*
+
+check-%: $(READY) ## Check your answers to lesson N
+	@$(BIN)/tinylm lesson check $*
+
+hint-%: $(READY) ## A hint for lesson N
+	@$(BIN)/tinylm lesson hint $*
+
+solution-%: $(READY) ## The solution of lesson N, once your answer is right
+	@$(BIN)/tinylm lesson solution $*
+
+reset-%: $(READY) ## Begin the exercises of lesson N again; your file moves to work/attic/
+	@$(BIN)/tinylm lesson reset $*
+
+verify-lessons: $(READY) ## Test the course: stubs fail, solutions pass, every wrong answer is caught
+	$(BIN)/tinylm lesson verify
+
 lint: $(READY) ## Check style
 	$(BIN)/ruff check .
 
 doctor: $(READY) ## What this machine has and how it is used
 	$(BIN)/tinylm doctor
 
-clean: ## Remove .venv and build leftovers; runs/ stays
+clean: ## Remove .venv and build leftovers; runs/ and work/ stay
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,8 @@ from tinylm import kernels, ops
 
 ROOT = Path(tinylm.__file__).parent
 FLOORS = [{"config", "units", "threads", "errors", "presets"}, {"ops"}, {"kernels"}, {"layers"}, {"models"},
-          {"text", "train", "generate", "audit"}, {"report"}, {"cli"}]
+          {"text", "train", "generate", "audit"}, {"report"}, {"classroom"},
+          {"cli"}]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 ENTRANCES = {"__init__", "__main__"}  # the package's version, and `python -m tinylm`
 

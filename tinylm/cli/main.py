@@ -26,6 +26,7 @@ COMMANDS = {
     "audit": ("audit", "audit", "Check gradients, causality, kernels, streaming and units."),
     "bench": ("bench", "bench", "Measure speed, and how far it is from this machine's peak."),
     "runs": ("runs", "runs", "Runs: list, show, compare."),
+    "lesson": ("lesson", "lesson", "The lessons: walk through, write, check."),
     "doctor": ("doctor", "doctor", "What this machine has and how it is used."),
     "warmup": ("doctor", "warmup", "Compile every kernel now."),
 }

@@ -26,7 +26,7 @@ def loss(record: Record, x: str = "steps", *, title: bool = False, ink: str = "l
     Left axis nats/token, right axis the same loss in bits/byte of the validation text; the entropy
     floor is a dotted line.  `title` names the run, for a figure that stands alone.
     """
-    figure, axes = _figure(ink, size)
+    figure, axes = blank(ink, size)
     if title:
         axes.set_title(_words(f"{record.title} · {record.name}"), loc="left", fontsize=10, color=_INK[ink][0])
     train, val = record.train.column, record.val.column
@@ -64,7 +64,7 @@ def loss(record: Record, x: str = "steps", *, title: bool = False, ink: str = "l
 
 def one(record: Record, key: str, label: str, *, x: str = "steps", ink: str = "light", size=(8.0, 2.3)):
     """One column of the training rows (`lr`, `grad_norm`, `tokens_per_second`) over `x`."""
-    figure, axes = _figure(ink, size)
+    figure, axes = blank(ink, size)
     at, value = _finite_pairs(record.train.column(AXES[x]), record.train.column(key))
     axes.plot(at, value, color=TRAIN, linewidth=1.2, marker="." if len(at) == 1 else None)
     if not at:
@@ -78,7 +78,7 @@ def one(record: Record, key: str, label: str, *, x: str = "steps", ink: str = "l
 
 def ternary(record: Record, key: str, label: str, *, x: str = "steps", ink: str = "light", size=(4.2, 2.6)):
     """Share of flips or zeros, or the scale, of ternary weights over `x`: of all, and the range of the layers."""
-    figure, axes = _figure(ink, size)
+    figure, axes = blank(ink, size)
     found = [(row[AXES[x]], total, values) for row, total, values in record.ternary(key)
              if finite(row.get(AXES[x])) and finite(total)]
     at = [a for a, _, _ in found]
@@ -98,7 +98,7 @@ def ternary(record: Record, key: str, label: str, *, x: str = "steps", ink: str 
 
 def norms(record: Record, *, x: str = "steps", ink: str = "light", size=(4.2, 2.6)):
     """Gradient norms of the ternary and of the float parameters over `x`."""
-    figure, axes = _figure(ink, size)
+    figure, axes = blank(ink, size)
     some = False
     for kind, colour in (("ternary", TRAIN), ("float", VALIDATION)):
         column = [entry.get(kind) if isinstance(entry, dict) else None for entry in record.train.column("grad_norms")]
@@ -118,7 +118,7 @@ def norms(record: Record, *, x: str = "steps", ink: str = "light", size=(4.2, 2.
 def compare(records: Sequence[Record], x: str = "tokens", *, unit: str = "bits_per_byte",
             ink: str = "light", size=(8.0, 4.2)):
     """Validation losses of several runs over `x`, in one unit that holds for all of them."""
-    figure, axes = _figure(ink, size)
+    figure, axes = blank(ink, size)
     lines = []
     for number, record in enumerate(records):
         at, value = _finite_pairs(record.val.column(AXES[x]), record.val.column(unit))
@@ -177,8 +177,8 @@ def smooth(values: Sequence[float], window: int) -> list[float]:
     return out
 
 
-def _figure(ink: str, size):
-    """A figure of its own (no pyplot, which would keep it alive and pick a window system)."""
+def blank(ink: str, size):
+    """A figure and its axes in the house style (no pyplot, which would keep it alive and pick a window system)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     figure = Figure(figsize=size, layout="constrained")

@@ -68,8 +68,8 @@ def limits(series: Sequence[Series], floor: float | None = None) -> tuple[float,
 
 
 def chart(series: Sequence[Series], *, width: int, height: int, floor: float | None = None,
-          right: float | None = None) -> Text:
-    """Lines over a common x from 0 to `right` (default: the largest x), `width` × `height` cells.
+          right: float | None = None, left: float = 0.0) -> Text:
+    """Lines over a common x from `left` to `right` (default: the largest x), `width` × `height` cells.
 
     floor   height of a dotted level line
     """
@@ -79,7 +79,7 @@ def chart(series: Sequence[Series], *, width: int, height: int, floor: float | N
     if bounds is None or width < 16 or height < 4:
         return Text("no losses yet" if bounds is None else "")
     low, high = bounds
-    right = max([right or 0.0, *(s.points[0][-1] for s in series if s.points[0])]) or 1.0
+    right = max([left if right is None else right, *(s.points[0][-1] for s in series if s.points[0])]) or left + 1.0
     figure = plotext.figure
     # The size is what we are told, not at most that of the terminal plotext finds (in a pipe: 80 × 24).
     plotext.terminal.limit(False, False)
@@ -92,8 +92,8 @@ def chart(series: Sequence[Series], *, width: int, height: int, floor: float | N
     left_ticks = nice_ticks(low, high, max(3, height // 2))
     figure.ruler("y").lim(low, high)
     figure.ruler("y").ticks(left_ticks, _decimals(left_ticks))
-    below = [t for t in nice_ticks(0, right, max(2, width // 14)) if t == int(t)]  # steps and tokens are whole
-    figure.ruler("x").lim(0, right)
+    below = [t for t in nice_ticks(left, right, max(2, width // 14)) if t == int(t)]  # steps and tokens are whole
+    figure.ruler("x").lim(left, right)
     figure.ruler("x").ticks(below, [short(t) for t in below])
     if floor is not None and finite(floor):
         figure.line(floor, "horizontal", style="dotted", pixel=FLOOR)
