@@ -177,11 +177,13 @@ def _rows(x):
 
 
 # ------------------------------------------------------------------------------------ products
-def _draw_matmul(rng, M, K, N, transpose_a, transpose_b, bias, precision=PRECISIONS[0], codes=False):
+def _draw_matmul(rng, M, K, N, transpose_a, transpose_b, bias, precision=PRECISIONS[0], codes=False, scaled="no"):
+    """scaled: "rows" by a number each, "all" by one, or "no"."""
     shape = (N, K) if transpose_b else (K, N)
     return {"a": _normal(rng, *((K, M) if transpose_a else (M, K))),
             "b": rng.integers(-128, 128, shape).astype(np.int8) if codes else _normal(rng, *shape),
             "bias": _maybe(bias, _normal(rng, N)), "into": _normal(rng, M, N),
+            "row_scale": {"no": None, "all": _normal(rng, 1, 1), "rows": _normal(rng, M, 1)}[scaled],
             "transpose_a": transpose_a, "transpose_b": transpose_b, "precision": precision}
 
 
@@ -191,7 +193,7 @@ def _run_matmul(f, c):
 
 
 def _products(f, c, b):
-    turned = {k: c[k] for k in ("transpose_a", "transpose_b")}
+    turned = {k: c[k] for k in ("transpose_a", "transpose_b", "row_scale")}
     into = c["into"].copy()
     returned = f.matmul(c["a"], b, **turned, bias=c["bias"], add_to=into)
     _expect(returned is into, "matmul with add_to should return that array")
@@ -216,9 +218,10 @@ def _bound_matmul(c, _):
     a, b = (np.abs((c[k].T if c["transpose_" + k] else c[k]).astype(np.float64)) for k in "ab")
     if c["precision"] == "bfloat16":
         a, b = round_bfloat16(a), round_bfloat16(b)
-    terms = a @ b + (0 if c["bias"] is None else np.abs(c["bias"]))
+    scale = 1 if c["row_scale"] is None else np.abs(c["row_scale"])
+    terms = scale * (a @ b) + (0 if c["bias"] is None else np.abs(c["bias"]))
     k = a.shape[1]
-    return {"out": gamma(k + 1) * terms, "added": gamma(k + 2) * (terms + np.abs(c["into"]))}
+    return {"out": gamma(k + 2) * terms, "added": gamma(k + 3) * (terms + np.abs(c["into"]))}
 
 
 def _draw_linear(rng, B, T, K, M, bias):
@@ -1002,7 +1005,8 @@ TOKENS = "normal", "halves", "zero"
 OPERATIONS: dict[str, Operation] = {
     "matmul": Operation(("matmul",), {"M": (0, *EDGES), "K": EDGES, "N": EDGES, "transpose_a": (False, True),
                                       "transpose_b": (False, True), "bias": (False, True),
-                                      "codes": (False, True), "precision": PRECISIONS},
+                                      "codes": (False, True), "precision": PRECISIONS,
+                                      "scaled": ("no", "all", "rows")},
                         _draw_matmul, _run_matmul, _bound_matmul),
     "pack": Operation(("pack",), {"M": (0, *EDGES), "K": EDGES, "N": EDGES, "transpose_a": (False, True),
                                   "transpose_b": (False, True), "bias": (False, True), "codes": (False, True),

@@ -23,7 +23,8 @@ LARGE = {"M": 200, "K": 150, "N": 170, "B": 3, "T": 97, "C": 130, "V": 110, "H":
          "decayed": "half", "scale": 0.25, "transpose_a": True, "transpose_b": False,
          "codes": False, "positions": True, "weights": "normal", "tokens": "normal", "bits": 8, "state": True,
          "lower": 0.45, "gates": 0.0, "before": True, "taps": 8, "pairs": 16, "window": 40,
-         "flat": True, "temperature": 0.8, "precision": "bfloat16"}
+         "flat": True, "temperature": 0.8, "precision": "bfloat16",
+         "scaled": "rows"}
 
 
 def same_bits(compute: Callable[[], Mapping[str, np.ndarray]], what: str, *, counts: Sequence[int] = COUNTS,

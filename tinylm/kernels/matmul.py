@@ -17,6 +17,7 @@ from ..ops import shapes
 from ..ops.precision import rounds_products
 from . import memory
 from .jit import parallel, serial
+from .rows import parts_for
 from .simd import (
     HALF,
     NARROW,
@@ -228,29 +229,64 @@ def _few_rows(out, start, lds, css, a, b, M, N, K, parts):
 _ZEROS = np.zeros(WIDE, np.float32)
 
 
-def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, add_to=None):
+@serial
+def _scale_row(out, inp, factor):
+    for i in range(out.size):
+        out[i] = inp[i] * factor
+
+
+@parallel
+def _scale_rows(out, inp, scale, parts):
+    """out[n] = inp[n] scale[n], or scale[0] where there is one for all.  out may be inp itself."""
+    rows, step = out.shape[0], 1 if scale.size == out.shape[0] else 0
+    for part in prange(parts):
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            _scale_row(out[n], inp[n], scale[n * step])
+
+
+def scale_rows(out, inp, scale):
+    """out = inp scale for rows (N, K) and scale (N, 1) or (1, 1); returns out, which may be inp."""
+    _scale_rows(out, inp, contiguous(scale).reshape(-1), parts_for(out.size, numba.get_num_threads()))
+    return out
+
+
+def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=None, add_to=None):
     """The twin of `tinylm.ops.matmul`: float32, same arguments, same result; b may also be int8, or
     packed as it is meant to be multiplied.
 
     Raises    ShapeError
     """
-    K, M = a.shape if transpose_a else a.shape[::-1]
     packed, b = (b, b.array) if isinstance(b, Packed) else (None, b)
+    K, M = a.shape if transpose_a else a.shape[::-1]
     N, K_b = b.shape if transpose_b else b.shape[::-1]
     if K_b != K:
         raise shapes.ShapeError(f"a {a.shape} and b {b.shape} do not share their inner dimension")
     if add_to is not None and (add_to.shape != (M, N) or not add_to.flags.c_contiguous):
         raise shapes.ShapeError(f"add_to is {add_to.shape}; the product wants a contiguous ({M}, {N})")
+    if row_scale is not None and row_scale.shape not in ((M, 1), (1, 1)):
+        raise shapes.ShapeError(f"row_scale is {row_scale.shape}; the product wants ({M}, 1) or (1, 1)")
     a, b = contiguous(a), _operand(b)
-    if rounds_products() and not has_tiles():
+    tiled = rounds_products() and has_tiles()
+    if rounds_products() and not tiled:
         a, b = rounded(a), b if b.dtype == np.int8 or packed is not None and packed.rounded else rounded(b)
-    out = memory.empty((M, N)) if add_to is None else add_to
+    apart = row_scale is not None and not tiled  # the product is scaled afterwards, and only then added
+    out = memory.empty((M, N)) if add_to is None or apart else add_to
     flat = out.reshape(-1)
-    start = (flat, N, 1) if add_to is not None else (_ZEROS, 0, 0) if bias is None else (bias, 0, 1)
+    start = ((flat, N, 1) if add_to is not None and not apart else (_ZEROS, 0, 0) if bias is None or apart else
+             (bias, 0, 1))
     panels = packed.panels if packed is not None and packed.fits(transpose_b) else None
-    multiply(flat, *start, a.reshape(-1), b.reshape(-1), panels, M, N, K, transpose_a, transpose_b)
-    if add_to is not None and bias is not None:
+    if M and N and tiled:
+        multiply_strips(flat, *start, pack_strips(a.reshape(-1), M, K, not transpose_a, False),
+                        _panels(b.reshape(-1), N, K, transpose_b) if panels is None else panels, M, N, K, row_scale)
+    else:
+        multiply(flat, *start, a.reshape(-1), b.reshape(-1), panels, M, N, K, transpose_a, transpose_b)
+    if apart:
+        scale_rows(out, out, row_scale)
+    if bias is not None and (add_to is not None or apart):
         out += bias
+    if apart and add_to is not None:
+        add_to += out
+        return add_to
     return out
 
 
@@ -294,18 +330,15 @@ def _panels(b, N, K, transposed):
 
 
 def multiply(out, start, lds, css, a, b, packed, M, N, K, transpose_a, transpose_b):
-    """out = start + a b on flat arrays that fit; see `_share` for start.  packed: b's panels, or None."""
+    """out = start + a b on flat float32 arrays that fit; see `_share` for start.  packed: b's panels, or None."""
     if M == 0 or N == 0:
         return
-    threads, strips = numba.get_num_threads(), rounds_products() and has_tiles()
-    if packed is None and M <= FEW_ROWS and transpose_b and not transpose_a and not strips:
+    threads = numba.get_num_threads()
+    if packed is None and M <= FEW_ROWS and transpose_b and not transpose_a:
         _few_rows(out, start, lds, css, a, b, M, N, K, threads)
         return
     if packed is None:
         packed = _panels(b, N, K, transpose_b)
-    if strips:
-        multiply_strips(out, start, lds, css, pack_strips(a, M, K, not transpose_a, False), packed, M, N, K)
-        return
     rs, ks = (1, M) if transpose_a else (K, 1)
     _product(out, start, lds, css, a, rs, ks, packed, M, N, K, _tile_count(M, N), threads)
 

@@ -9,7 +9,7 @@ from ..ops import shapes
 from ..ops.ternary import LARGEST_CODE, SMALLEST_SCALE, BitLinearCache, Ternary
 from . import memory
 from .jit import parallel, serial
-from .matmul import contiguous, matmul
+from .matmul import contiguous, matmul, scale_rows
 from .optimizer import CHUNK
 from .rows import parts_for
 
@@ -86,28 +86,9 @@ def quantize_activations(inp):
     return values, scale
 
 
-@serial
-def _scale_row(out, inp, factor):
-    for i in range(out.size):
-        out[i] = inp[i] * factor
-
-
-@parallel
-def _scale_rows(out, inp, scale, factor, parts):
-    """out[n] = inp[n] (scale[n] factor); an empty scale is all ones.  out may be inp itself."""
-    rows = out.shape[0]
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            _scale_row(out[n], inp[n], scale[n] * factor if scale.size else factor)
-
-
-_NONE = np.zeros(0, np.float32)
-
-
-def _scaled(out, inp, scale, factor):
-    _scale_rows(out, inp, _NONE if scale is None else scale.reshape(-1), factor,
-                parts_for(out.size, numba.get_num_threads()))
-    return out
+def _one(scale):
+    """A scale for all rows of a product."""
+    return np.full((1, 1), scale, np.float32)
 
 
 def bitlinear_forward(inp, ternary, activation_bits=0):
@@ -115,8 +96,8 @@ def bitlinear_forward(inp, ternary, activation_bits=0):
     codes, scale = ternary
     shapes.linear(inp, codes, None)
     values, inp_scale = quantize_activations(inp) if activation_bits else (contiguous(inp), None)
-    out = matmul(values.reshape(-1, inp.shape[-1]), codes, transpose_b=True)
-    _scaled(out, out, inp_scale, scale)
+    out = matmul(values.reshape(-1, inp.shape[-1]), codes, transpose_b=True,
+                 row_scale=_one(scale) if inp_scale is None else inp_scale.reshape(-1, 1) * scale)
     return out.reshape(*inp.shape[:-1], len(codes)), BitLinearCache(values, inp_scale, ternary)
 
 
@@ -125,9 +106,8 @@ def bitlinear_backward(dout, cache, add_to=None):
     values, inp_scale, (codes, scale) = cache
     dout = contiguous(dout)
     rows, drows = values.reshape(-1, values.shape[-1]), dout.reshape(-1, dout.shape[-1])
-    dinp = matmul(drows, codes)
-    _scaled(dinp, dinp, None, scale)
+    dinp = matmul(drows, codes, row_scale=_one(scale))
     if inp_scale is not None:
-        rows = _scaled(memory.empty(rows.shape), rows, inp_scale, _ONE)
+        rows = scale_rows(memory.empty(rows.shape), rows, inp_scale.reshape(-1, 1))
     dweight = matmul(drows, rows, transpose_a=True, add_to=add_to[0] if add_to else None)
     return dinp.reshape(values.shape), dweight

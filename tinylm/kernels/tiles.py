@@ -19,16 +19,25 @@ from .simd import (
     TILE_SHAPES,
     TILE_WORDS,
     clear_tiles,
+    half,
+    has_tiles,
+    load,
     load_block,
+    load_some,
+    multiply_add,
     multiply_tiles,
     round_across,
     round_along,
+    spread,
     store_block,
+    store_some,
     store_words,
     tiles_begin,
     tiles_end,
     transpose_tile,
 )
+
+has_tiles()  # asks the system for them: machine code from the cache does not
 
 STRIP = 2 * TILE             # rows of a, or columns of b, in a strip; also numbers along k in a tile
 STEP_WORDS = 2 * TILE_WORDS  # words of a strip for 32 numbers along k
@@ -43,15 +52,15 @@ def _pack_strip(out, at, x, first, along, across, K, rows, turned):
     turned    whether a tile's rows are k, as for b
     """
     for k in range(0, K, STRIP):
-        for half in range(0, STRIP, TILE):
-            here = first + half * across + k * along
+        for low in range(0, STRIP, TILE):
+            here = first + low * across + k * along
             if along == 1:
                 for r in range(TILE):
-                    count = K - k if half + r < rows else 0
+                    count = K - k if low + r < rows else 0
                     store_words(out, at + r * TILE, round_along(x, here + r * across, count))
             else:
                 for word in range(TILE):
-                    count = min(TILE, rows - half) if k + 2 * word < K else 0
+                    count = min(TILE, rows - low) if k + 2 * word < K else 0
                     store_words(out, at + word * TILE, round_across(
                         x, here + 2 * word * along, here + (2 * word + 1) * along, count, K - k - 2 * word - 1))
             if (along == 1) == turned:
@@ -95,10 +104,22 @@ def _edge_out(out, at, N, block, rows, columns):
 
 
 @serial
-def _block(out, at, N, begin, ist, step, css, a, ia, b, ib, steps, rows, columns, scratch):
-    """One block of out: begin + the product of a strip of a and one of b, over `steps` tiles along k."""
+def _scaled_out(out, at, N, begin, ist, step, css, block, scale, row, each, rows, columns):
+    """out = begin + block scale; css 0: begin is 0.  HALF is a strip's width wherever there are tiles."""
+    for r in range(rows):
+        start = half() if css == 0 else load_some(begin, ist + r * step, half(), columns)
+        factor = spread(scale, (row + r) * each, half())
+        store_some(out, at + r * N, multiply_add(start, load(block, r * STRIP, half()), factor), columns)
+
+
+@serial
+def _block(out, at, N, begin, ist, step, css, a, ia, b, ib, steps, rows, columns, scale, row, scratch):
+    """One block of out: begin + the product of a strip of a and one of b, over `steps` tiles along k.
+
+    scale    one number for each row of out, for all of them, or none
+    """
     whole = rows == STRIP and columns == STRIP
-    if css == 0:
+    if css == 0 or scale.size:
         clear_tiles()
     elif whole:
         load_block(begin, ist, step)
@@ -107,7 +128,10 @@ def _block(out, at, N, begin, ist, step, css, a, ia, b, ib, steps, rows, columns
         load_block(scratch, 0, STRIP)
     for k in range(steps):
         multiply_tiles(a, ia + k * STEP_WORDS, b, ib + k * STEP_WORDS)
-    if whole:
+    if scale.size:
+        store_block(scratch, 0, STRIP)
+        _scaled_out(out, at, N, begin, ist, step, css, scratch, scale, row, 1 if scale.size > 1 else 0, rows, columns)
+    elif whole:
         store_block(out, at, N)
     else:
         store_block(scratch, 0, STRIP)
@@ -115,12 +139,13 @@ def _block(out, at, N, begin, ist, step, css, a, ia, b, ib, steps, rows, columns
 
 
 @serial
-def _share(out, start, lds, css, a, b, M, N, K, shapes, scratch, first, last):
+def _share(out, start, lds, css, a, b, M, N, K, scale, shapes, scratch, first, last):
     """Blocks number first .. last-1; a block's number counts strips of a within a block of them, then strips of b."""
     tiles_begin(shapes)
     steps = (K + STRIP - 1) // STRIP
     strips, across = (M + STRIP - 1) // STRIP, (N + STRIP - 1) // STRIP
-    for k in range(0, max(steps, 1), K_STEPS):
+    together = max(steps, 1) if scale.size else K_STEPS  # what is scaled must be whole
+    for k in range(0, max(steps, 1), together):
         number = 0
         for group in range(0, strips, STRIPS_IN_BLOCK):
             here = min(STRIPS_IN_BLOCK, strips - group)
@@ -132,24 +157,29 @@ def _share(out, start, lds, css, a, b, M, N, K, shapes, scratch, first, last):
                     if k > 0:  # go on from what the numbers before this k have left
                         begin, ist, step, direction = out, at, N, 1
                     _block(out, at, N, begin, ist, step, direction, a, ((group + s) * steps + k) * STEP_WORDS,
-                           b, (column * steps + k) * STEP_WORDS, min(K_STEPS, steps - k),
-                           min(STRIP, M - row), min(STRIP, N - left), scratch)
+                           b, (column * steps + k) * STEP_WORDS, min(together, steps - k),
+                           min(STRIP, M - row), min(STRIP, N - left), scale, row, scratch)
                 number += here
     tiles_end()
 
 
 @parallel
-def _product(out, start, lds, css, a, b, M, N, K, shapes, scratch, blocks, parts):
+def _product(out, start, lds, css, a, b, M, N, K, scale, shapes, scratch, blocks, parts):
     for part in prange(parts):
-        _share(out, start, lds, css, a, b, M, N, K, shapes, scratch[part],
+        _share(out, start, lds, css, a, b, M, N, K, scale, shapes, scratch[part],
                blocks * part // parts, blocks * (part + 1) // parts)
 
 
-def multiply_strips(out, start, lds, css, a, b, M, N, K):
-    """out = start + a b for packed a and b; see `matmul._share` for start."""
+_UNSCALED = np.zeros(0, np.float32)
+
+
+def multiply_strips(out, start, lds, css, a, b, M, N, K, row_scale=None):
+    """out = start + row_scale (a b) for packed a and b; see `matmul._share` for start."""
     blocks = -(-M // STRIP) * -(-N // STRIP)
     parts = max(1, min(blocks, numba.get_num_threads()))
-    _product(out, start, lds, css, a, b, M, N, K, TILE_SHAPES, memory.empty((parts, STRIP * STRIP)), blocks, parts)
+    scale = _UNSCALED if row_scale is None else np.require(row_scale.reshape(-1), np.float32, ["C", "A", "W"])
+    scratch = memory.empty((parts, STRIP * STRIP))
+    _product(out, start, lds, css, a, b, M, N, K, scale, TILE_SHAPES, scratch, blocks, parts)
 
 
 @serial
