@@ -34,8 +34,8 @@ class _Block:
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str,
                                     "data": (self._memory[1], False)}
 
-    def __del__(self):
-        _shelf[self._size].append(self._memory)
+    def __del__(self, shelf=_shelf):  # bound here: the name is gone for arrays that outlive this module at exit
+        shelf[self._size].append(self._memory)
 
 
 def empty(shape, dtype=np.float32) -> np.ndarray:
