@@ -39,8 +39,8 @@ def a_truth_value_for_each_token(yours):
 def four_tokens_by_hand(yours):
     """of 1/8, 1/2, 1/4, 1/8, the tokens 1 and 2 reach 0.7, and they reach 3/4 exactly"""
     prob = np.array([0.125, 0.5, 0.25, 0.125])
-    want = np.array([False, True, True, False])
-    same(for_0_7=(yours.nucleus(prob, 0.7), want), for_0_75=(yours.nucleus(prob, 0.75), want))
+    for p in (0.7, 0.75):
+        same(kept=(yours.nucleus(prob, p), np.array([False, True, True, False])))
 
 
 @check("nucleus", "definition", V=whole(1, 8), share=whole(1, 63), points=2,
@@ -104,8 +104,8 @@ def three_tokens_by_hand(yours):
     """with probabilities 1/8, 1/2, 3/8 and p = 0.7, tokens 1 and 2 are left, in proportion 4 to 3; a uniform number
     of 0 gives the first that is left"""
     logits = np.log(np.array([0.125, 0.5, 0.375]))
-    found = [yours.choose(logits, 1.0, 0.7, u) for u in (0.0, 0.55, 0.6, 0.99)]
-    same(tokens=(found, [1, 1, 2, 2]))
+    for uniform, token in [(0.0, 1), (0.55, 1), (0.6, 2), (0.99, 2)]:
+        same(token=(int(yours.choose(logits, 1.0, 0.7, uniform)), token))
 
 
 @check("choose", "definition", V=whole(1, 8), temperature=real(0.25, 4), p=real(0.125, 0.96875), points=2,
@@ -114,8 +114,8 @@ def as_the_steps_say(yours, rng, V, temperature, p):
     """temperature, softmax, nucleus, and the draw from what is kept"""
     logits = 2 * rng.standard_normal(V)
     uniforms = (np.arange(4) + 0.013 + 0.97 * rng.random(4)) / 4.04
-    found = [yours.choose(logits, temperature, p, u) for u in uniforms]
-    same(tokens=([int(t) for t in found], [slow_choose(logits, temperature, p, u) for u in uniforms]))
+    for uniform in uniforms:
+        same(token=(int(yours.choose(logits, temperature, p, uniform)), slow_choose(logits, temperature, p, uniform)))
 
 
 @check("choose", "property", V=whole(1, 6), temperature=one_of(0.0, 1e-3, 1e-30, 1e-300),
@@ -180,9 +180,10 @@ def one_vector(yours):
 def the_first_and_the_second_token(yours):
     """the first token sees itself only, so out is its value; the second, with equal scores, is the mean of both"""
     zero, cache = np.zeros(1), np.zeros((2, 1))
-    first, (*_, keys, values) = yours.fills("read_one", zero, np.array([5.0]), np.array([8.0]), cache, cache, 0)
-    second, _ = yours.fills("read_one", zero, np.array([1.0]), np.array([2.0]), keys, values, 1)
-    same(first=(first, np.array([8.0])), second=(second, np.array([5.0])))
+    out, (*_, keys, values) = yours.fills("read_one", zero, np.array([5.0]), np.array([8.0]), cache, cache, 0)
+    same(out=(out, np.array([8.0])))
+    out, _ = yours.fills("read_one", zero, np.array([1.0]), np.array([2.0]), keys, values, 1)
+    same(out=(out, np.array([5.0])))
 
 
 @check("read_one", "definition", T=whole(1, 6), D=whole(1, 4), spare=whole(0, 3), points=3,
@@ -190,11 +191,11 @@ def the_first_and_the_second_token(yours):
 def cached_is_uncached(yours, rng, T, D, spare):
     """reading T tokens one after the other gives what attention over the whole text gives"""
     query, key, value = rng.standard_normal((3, T, D))
-    keys, values, out = np.zeros((T + spare, D)), np.zeros((T + spare, D)), []
+    uncached = slow_attention(query, key, value)
+    keys, values = np.zeros((2, T + spare, D))
     for t in range(T):
-        one, (*_, keys, values) = yours.fills("read_one", query[t], key[t], value[t], keys, values, t)
-        out.append(one)
-    same(out=(np.stack(out), slow_attention(query, key, value)), scale={"out": 3.0})
+        out, (*_, keys, values) = yours.fills("read_one", query[t], key[t], value[t], keys, values, t)
+        same(out=(out, uncached[t]), scale={"out": 3.0})
 
 
 @check("read_one", "property", length=whole(0, 4), D=whole(1, 3), spare=whole(1, 3),

@@ -5,8 +5,9 @@
 # see for each character how sure the model was. And you have a key-value cache, which makes the next character cost
 # the same at the end of a text as at its beginning, nearly.
 #
-# First a model to write with: the shape of `gpt-tiny`, trained as in lesson 4, with kernels as in lesson 5. On a machine
-# that has not compiled them yet this takes a minute longer; `tinylm warmup` does it beforehand and says what it does.
+# First a model to write with: the shape of `gpt-tiny`, trained as in lesson 4, with kernels as in lesson 5. On a
+# machine that has not compiled them yet this takes a minute longer; `tinylm warmup` does it beforehand and says what
+# it does.
 
 # %%
 import math
