@@ -47,7 +47,7 @@ MUTANTS = [
     edit("nucleus", "from the unlikeliest on", "np.argsort(-prob", "np.argsort(prob"),
     edit("nucleus", "in the order of numbers", "np.argsort(-prob, kind=\"stable\")", "np.arange(len(prob))"),
     edit("nucleus", "of equal ones the higher number", "np.argsort(-prob, kind=\"stable\")",
-         "np.argsort(prob, kind=\"stable\")[::-1]", at="definition"),
+         "np.argsort(prob, kind=\"stable\")[::-1]", at="worked case"),
     edit("nucleus", "ranks are taken for tokens", "kept[order[before < p]]", "kept[before < p]"),
     edit("nucleus", "the numbers of the tokens", "return kept", "return np.flatnonzero(kept)", at="shapes"),
     edit("nucleus", "the least likely p", "before < p", "before >= 1 - p"),
