@@ -128,8 +128,8 @@ assert spread["layer(x)"] > 4, "four orders of magnitude are lost"
 assert spread["x + layer(norm(x))"] < 1.5
 
 # %% [markdown]
-# With the stream the slope arrives, and the norm in the branch keeps it from growing with depth. The stream also makes
-# a good beginning: a branch that has learned nothing yet does no harm.
+# With the stream the slope arrives, and the norm in the branch slows its growth with depth. The stream also makes a
+# good beginning: a branch that has learned nothing yet does no harm.
 #
 # ## The whole model, checked
 #
@@ -223,9 +223,10 @@ assert rates[-1] < 1.01 * recipe.min_lr
 # ## Learn one batch by heart
 #
 # The first test of any training code: can it learn **one** small batch completely? If the loss does not go to nearly
-# zero there, no amount of data will help. It takes seconds and finds most mistakes: a mask on the wrong side of the
-# diagonal would only make it easier, but a gradient that is not added, a step that is not taken, targets that are not
-# shifted, all stop it.
+# zero there, no amount of data will help. It takes seconds, and finds a gradient that is not added, an upstream that
+# is forgotten, a step that is not taken. It does not find everything: a mask on the wrong side of the diagonal, or
+# targets that are not shifted, only make it easier. Those are what the causality check above is for, and the assertion
+# on the batches below.
 
 # %%
 def step_of(model, params, grads, first, second, batch, step, lr):

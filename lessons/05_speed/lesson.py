@@ -47,7 +47,8 @@ assert sum(i * i for i in range(1000)) == array[:1000] @ array[:1000]
 #
 # ## The definition
 #
-# The work of a language model is matrix products. In lesson 4 nine tenths of all multiplications were in them.
+# The work of a language model is matrix products. More than nine tenths of the multiplications in lesson 4's model were
+# in them.
 #
 #     out[i, j] = sum over k of a[i, k] b[k, j]          2 M N K operations
 #
@@ -484,9 +485,9 @@ assert len(set(chunks.values())) == 1
 #
 # ## Two further questions
 #
-# 1. Any order of the computations needs at least about `2 n^3 / sqrt(M)` words from slow memory if M words fit into
-#    the fast one. Which tile size does that suggest, and how far is `tiled_product` from it? (Hong and Kung 1981, "I/O
-#    complexity: the red-blue pebble game")
+# 1. Any order of the computations needs of the order of `n^3 / sqrt(M)` words from slow memory if M words fit into the
+#    fast one. Which tile size does that suggest, and how does the number of trips of `tiled_product` compare? (Hong and
+#    Kung 1981, "I/O complexity: the red-blue pebble game")
 # 2. If one twentieth of the work cannot be shared out, how much faster can it become with 2, 8 and infinitely many
 #    threads? Find that twentieth in a training step with `tinylm trace`. (Amdahl 1967, "Validity of the single
 #    processor approach")
