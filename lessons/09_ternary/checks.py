@@ -152,10 +152,11 @@ def like_the_inputs(yours):
 
 @check("bitlinear_backward", "worked case")
 def one_row_by_hand(yours):
-    """weights 3 and 1/5 become 1.6 and 0, inputs 127 and 0.7 become 127 and 1: a slope of 2 gives dinp 3.2 and 0, and
-    dweight 254 and 2, also for the weight whose code is 0"""
-    dinp, dweight = yours.bitlinear_backward(np.array([[2.0]]), np.array([[127.0, 0.7]]), np.array([[3.0, 0.2]]))
-    same(dinp=(dinp, np.array([[3.2, 0.0]])), dweight=(dweight, np.array([[254.0, 2.0]])))
+    """weights 3, 1/5 and -2.8 become 2, 0 and -2, inputs 127, 0.7 and 0.3 become 127, 1 and 0: a slope of 2 gives dinp
+    4, 0, -4 and dweight 254, 2, 0, each by the other factor alone"""
+    dinp, dweight = yours.bitlinear_backward(np.array([[2.0]]), np.array([[127.0, 0.7, 0.3]]),
+                                             np.array([[3.0, 0.2, -2.8]]))
+    same(dinp=(dinp, np.array([[4.0, 0.0, -4.0]])), dweight=(dweight, np.array([[254.0, 2.0, 0.0]])))
 
 
 @check("bitlinear_backward", "property", N=whole(1, 4), M=whole(1, 4), K=whole(1, 5),
@@ -174,7 +175,7 @@ def straight_through(yours, rng, N, M, K):
 def slope_of_the_surrogate(yours, rng, N, M, K):
     """the gradients are the slopes of (inp_q + inp - inp0) (weight_q + weight - weight0)^T at inp0, weight0, where the
     rounded parts stand still"""
-    inp0, weight0 = 2 * rng.standard_normal((N, K)), draw_weight(rng, M, K)
+    inp0, weight0 = draw_weight(rng, N, K) + 1e-3 * rng.standard_normal((N, K)), draw_weight(rng, M, K)
     (codes, scale), (inp_codes, inp_scale) = slow_ternarize(weight0), slow_quantize(inp0)
     gradient(lambda inp, weight: (inp_codes * inp_scale + inp - inp0) @ (codes * scale + weight - weight0).T,
              yours.bitlinear_backward, {"inp": inp0, "weight": weight0}, rng)
