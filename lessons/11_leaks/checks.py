@@ -89,7 +89,7 @@ def a_leak_that_shows_in_one_text_only(yours, rng, T, B):
 class Probe:
     """What a mixer gives, and the token itself, through one linear map that learns; its gradient is lesson 2's."""
 
-    def __init__(self, mixer, V, rate=4.0):
+    def __init__(self, mixer, V, rate=8.0):
         self.mixer, self.V, self.rate = mixer, V, rate
         self.weight, self.bias = np.zeros((V, 2 * V)), np.zeros(V)
 
@@ -179,8 +179,9 @@ def learns_from_all_but_the_last(yours, rng, N, B, T):
 @check("below_the_floor", "property", name=one_of(*LEAKY), examples=10, points=2)
 def every_exhibit_is_caught(yours, rng, name):
     """whatever reads the future is accused, once it has learned to use it"""
-    probe = Probe(LEAKY[name], 4)
-    below, error, accused = _verdict(yours.below_the_floor(probe.learn, probe.score, _batches(rng, 60, 64, 8, 4), 4))
+    probe = Probe(LEAKY[name], 8)
+    batches = _batches(rng, 80, 160, 4, 8)
+    below, error, accused = _verdict(yours.below_the_floor(probe.learn, probe.score, batches, 8))
     claim(accused, f"{name} was not accused: {below:.3f} nats below ln V, error {error:.3f}")
 
 

@@ -13,7 +13,9 @@ def _softmax(score):
 
 
 def _attend(x, mask):
-    return _softmax(np.where(mask, x @ np.swapaxes(x, -1, -2), -np.inf)) @ x
+    # Scores of directions lie between -1 and 1, so no probability is too small to be seen.
+    unit = x / (np.sqrt((x ** 2).sum(-1, keepdims=True)) + 1e-6)
+    return _softmax(np.where(mask, unit @ np.swapaxes(unit, -1, -2), -np.inf)) @ x
 
 
 def _scan(x, keep=0.5):
