@@ -135,12 +135,13 @@ def _shifted(out, normed, inp, params, before, eps):
 
 
 @serial
-def _product(out, packed, codes, sums, start, factor, part, parts):
-    """A part's rows of out = packed . codes factor, for codes that have been quantised; returns (first, last)."""
+def _product(out, packed, codes, sums, start, inp_scale, scale, part, parts):
+    """A part's rows of out = packed . codes (inp_scale scale), for codes that have been quantised; returns (first,
+    last)."""
     groups = sums.size // 32
     first, last = groups * part // parts, groups * (part + 1) // parts
     product_rows(sums, packed, codes.view(np.int32), start, first, last)
-    scale_sums(out[32 * first:32 * last], sums[32 * first:32 * last], factor)
+    scale_sums(out[32 * first:32 * last], sums[32 * first:32 * last], inp_scale, scale)
     return 32 * first, 32 * last
 
 
@@ -239,7 +240,7 @@ def _part(part, parts, counter, out, row, params, lower, words, scales, last_nor
         _ask(own[GATE_BIAS:NORM2].reshape(-1))
         _ask(state[layer, HIDDEN])
         for number in range(3):  # one input, so it is quantised once
-            _product(gates[number], words[at:at + small], codes_c, sums_c, start, scale * scales[layer, number],
+            _product(gates[number], words[at:at + small], codes_c, sums_c, start, scale, scales[layer, number],
                      part, parts)
             at += small
         met += step
@@ -251,7 +252,7 @@ def _part(part, parts, counter, out, row, params, lower, words, scales, last_nor
         scale, start[0] = quantize_row(codes_c, inp)
         _ask(own[NORM2:].reshape(-1))
         _ask(state[layer, BEFORE2])
-        _product(branch, words[at:at + small], codes_c, sums_c, start, scale * scales[layer, 3], part, parts)
+        _product(branch, words[at:at + small], codes_c, sums_c, start, scale, scales[layer, 3], part, parts)
         at += small
         if part == 0:
             _copy(state[layer, BEFORE1], normed)  # all read it before they met
@@ -262,7 +263,7 @@ def _part(part, parts, counter, out, row, params, lower, words, scales, last_nor
         _sum(row, row, branch[:C])
         _shifted(inp, normed, row, own[NORM2:], state[layer, BEFORE2], eps)
         scale, start[0] = quantize_row(codes_c, inp)
-        low, high = _product(hidden, words[at:at + up], codes_c, sums_f, start, scale * scales[layer, 4], part, parts)
+        low, high = _product(hidden, words[at:at + up], codes_c, sums_f, start, scale, scales[layer, 4], part, parts)
         _squared_relu_forward_range(hidden[low:high], hidden[low:high])
         at += up
         met += step
@@ -273,7 +274,7 @@ def _part(part, parts, counter, out, row, params, lower, words, scales, last_nor
         if layer + 1 < L:
             _ask(params[layer + 1, NORM1:GATE_BIAS].reshape(-1))
             _ask(state[layer + 1, BEFORE1])
-        _product(branch, words[at:at + down], codes_f, sums_c, start, scale * scales[layer, 5], part, parts)
+        _product(branch, words[at:at + down], codes_f, sums_c, start, scale, scales[layer, 5], part, parts)
         at += down
         met += step
         _meet(counter, met)
