@@ -55,6 +55,8 @@ def test_bench_decodes_with_an_exported_folder(tmp_path, capsys):
     assert (found["kind"], found["run"], found["packed"]) == ("decode", "model", True)
     assert (found["parameters"], found["vocab"]) == (params.count(), 40)
     assert found["tokens_per_second"] == pytest.approx(1e6 / found["microseconds_per_token"])
+    assert main(["bench", str(folder), "--head-bits", "8"]) == 2
+    assert "exported with a head of 32 bits" in capsys.readouterr().err
 
 
 STREAMED = {

@@ -43,6 +43,15 @@ def test_products_are_exact(f, rows, columns, seed):
     np.testing.assert_allclose(out, inp.astype(int) @ codes.T.astype(int), rtol=2e-7)
 
 
+@given(rows=ROWS, columns=COLUMNS, seed=SEED)
+def test_the_kernel_has_the_bits_of_the_definition(rows, columns, seed):
+    """Three factors make a score: in another order they would round to another float32."""
+    rng = np.random.default_rng(seed)
+    weight = ops.quantize_rows(rng.standard_normal((rows, columns)).astype(np.float32))
+    inp = rng.standard_normal((3, columns)).astype(np.float32)
+    np.testing.assert_array_equal(kernels.int8_linear(inp, kernels.pack_int8(weight)), ops.int8_linear(inp, weight))
+
+
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_the_largest_sums_fit(sign):
     codes, inp = np.full((64, 8192), 127, np.int8), np.full((1, 8192), 127 * sign, np.float32)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tinylm import kernels, ops
 from tinylm.audit import parity, threads
 from tinylm.errors import CheckFailed
+from tinylm.ops.shapes import ShapeError
 
 SEED = st.integers(0, 2 ** 32 - 1)
 
@@ -53,6 +54,15 @@ def test_products_of_strided_and_read_only_arrays(M, N, K, sliced, turned, seed)
     got = kernels.matmul(a, b, transpose_b=True)
     bound = parity.gamma(K + 1) * (np.abs(a).astype(float) @ np.abs(b).T.astype(float))
     assert (np.abs(got - a.astype(float) @ b.T.astype(float)) <= bound + 1e-40).all()
+
+
+def test_a_bias_of_any_layout_is_added_and_one_of_the_wrong_size_refused():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((40, 8)).astype(np.float32), rng.standard_normal((8, 70)).astype(np.float32)
+    bias = rng.standard_normal(140)[::2]
+    np.testing.assert_allclose(kernels.matmul(a, b, bias=bias), a @ b + bias, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ShapeError, match="bias"):
+        kernels.matmul(a, b, bias=bias[:69])
 
 
 @pytest.mark.parametrize("name", parity.OPERATIONS)

@@ -16,6 +16,7 @@ from tinylm.audit import threads
 from tinylm.kernels import decode, simd
 from tinylm.kernels import packed as kernel
 from tinylm.ops.packed import CodeError, packed_shape
+from tinylm.ops.precision import autocast
 from tinylm.ops.shapes import ShapeError
 from tinylm.ops.ternary import Ternary
 
@@ -206,6 +207,33 @@ def test_a_decoded_token_has_the_bits_of_the_forward_pass(changes, head_bits, mo
         state = np.zeros((model.config.layers, 3, model.config.channels), np.float32)
         for token, scores in zip(tokens[0], want):
             np.testing.assert_array_equal(kernels.decode_step(token, weights, state), scores)
+
+
+@BOTH
+def test_a_state_of_another_layout_moves_on_too(f):
+    *_, weights = decode_weights(1, f)
+    state = np.zeros((3, 3, 40), np.float32)
+    turned = np.zeros((3, 3, 80), np.float32)[:, :, ::2]
+    for token in 3, 4:
+        np.testing.assert_array_equal(f.decode_step(token, weights, turned), f.decode_step(token, weights, state))
+    np.testing.assert_array_equal(turned, state)
+
+
+def test_a_head_packed_for_bfloat16_is_packed_again():
+    *_, weights = decode_weights(1, kernels)
+    definition = weights.weights
+    with autocast("bfloat16"):
+        rounded = kernels.pack_decode(definition._replace(head=kernels.pack(definition.head.array)))
+    want, got = (kernels.decode_step(3, w, np.zeros((3, 3, 40), np.float32)) for w in (weights, rounded))
+    np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("name", ["OMP_DYNAMIC", "OMP_THREAD_LIMIT"])
+def test_threads_that_may_be_too_few_do_not_wait_for_each_other(name, monkeypatch):
+    decode._run_together.cache_clear()
+    monkeypatch.setenv(name, "true" if name == "OMP_DYNAMIC" else "2")
+    assert not decode._run_together(1)
+    decode._run_together.cache_clear()
 
 
 @pytest.mark.parametrize(("together", "better"), [(1.0, 4), (3.0, 1)])

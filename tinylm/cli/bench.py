@@ -30,8 +30,8 @@ DECODE_PROMPT, DECODE_TOKENS = 16, 200
               help="Time for each measurement.")
 @click.option("--scaling", is_flag=True, help="Show what a step costs with more threads, context, width and batch.")
 @click.option("--precision", type=click.Choice(config.PRECISIONS), help="Of training, instead of the preset's.")
-@click.option("--head-bits", type=click.Choice(["8", "32"]), default="32", show_default=True,
-              help="Of the head when a ternary preset or run decodes, as in `tinylm export`.")
+@click.option("--head-bits", type=click.Choice(["8", "32"]),
+              help="Of the head when a ternary preset or run decodes, as in `tinylm export` (default: 32).")
 @click.option("--backend", type=click.Choice(["numba", "numpy"]), default="numba", show_default=True)
 @threads_option
 @output_options
@@ -67,10 +67,10 @@ def bench(what, presets, vocab, batch_size, context, dropout, precision, head_bi
         for name in () if trained else presets or ("gpt-run1",):
             measuring(f"{kind} of {name}")
             results.append(_train(name, vocab, given, seconds, backend, cpu_threads) if kind == "train" else
-                           _decode_preset(name, vocab, given, seconds, backend, int(head_bits)))
+                           _decode_preset(name, vocab, given, seconds, backend, int(head_bits or 32)))
         for name in trained:
             measuring(f"{kind} of {name}")
-            results.append(_decode_trained(name, seconds, backend, int(head_bits)))
+            results.append(_decode_trained(name, seconds, backend, head_bits and int(head_bits)))
     if as_json:
         from .doctor import examine
         emit_json({"machine": examine(cpu_threads), "threads": cpu_threads, "results": results})
@@ -164,11 +164,17 @@ def _decode_preset(name: str, vocab: int, given: dict, seconds: float, backend: 
     return {"kind": "decode", "preset": name, **_decode_packed(model, params, seconds, backend, head_bits)}
 
 
-def _decode_trained(name: str, seconds: float, backend: str, head_bits: int) -> dict:
+def _decode_trained(name: str, seconds: float, backend: str, head_bits: int | None) -> dict:
+    from ..generate import packed
     from .loading import open_run
     trained = open_run(name, also=KINDS, called="measurement or run")
-    figures = (_decode(trained.run, seconds, backend) if trained.exported is not None else
-               _decode_packed(trained.model, trained.params, seconds, backend, head_bits))
+    if trained.exported is None:
+        figures = _decode_packed(trained.model, trained.params, seconds, backend, head_bits or 32)
+    else:
+        has = packed.read_about(trained.run)["head_bits"]
+        if head_bits not in (None, has):
+            raise UsageError(f"--head-bits {head_bits}: {name} was exported with a head of {has} bits")
+        figures = _decode(trained.run, seconds, backend)
     return {"kind": "decode", "run": trained.name, **figures}
 
 

@@ -6,6 +6,7 @@ computing.  The rows are done by the same compiled functions as in training, so 
 from __future__ import annotations
 
 import math
+import os
 import time
 from functools import cache
 from typing import NamedTuple
@@ -15,12 +16,13 @@ import numpy as np
 from numba import get_thread_id, prange
 
 from ..ops.decode import BEFORE1, BEFORE2, HIDDEN, DecodeWeights, check_decode
+from ..ops.precision import autocast
 from . import memory
 from .activations import _squared_relu_forward_range
 from .int8 import BLOCK_ROWS, PackedInt8, int8_rows
 from .jit import parallel, serial
 from .layernorm import _forward_row
-from .matmul import contiguous, panel_width, put
+from .matmul import contiguous, pack, panel_width, put
 from .packed import product_rows, quantize_row, scale_sums, words_of
 from .recurrence import CHANNELS, _forward_step
 from .residual import _sum
@@ -47,6 +49,7 @@ TRIAL_EVERY = 1024       # tokens between trials of `Pace`
 TRIAL = 12               # tokens in a trial
 LINE = 16               # float32 numbers in a cache line
 SPINS = 2_000           # looks at the counter before a waiting thread lets another one run
+_FEWER = "OMP_DYNAMIC", "OMP_THREAD_LIMIT"  # settings by which a later region may get fewer threads than the first
 _NO_FLOATS, _NO_WORDS = np.zeros(0, np.float32), np.zeros(0, np.int32)
 # Rows of a block's parameters, in the order in which they are read.
 NORM1, GATE_BIAS, HEAD_NORM, NORM2, ROWS = 0, 3, 4, 6, 9
@@ -95,15 +98,20 @@ class PackedDecode(NamedTuple):
 def pack_decode(weights):
     """See `tinylm.ops.pack_decode`."""
     w = weights
-    params = memory.empty((*w.gate_bias.shape[:1], ROWS, w.gate_bias.shape[1]))
+    L, C = w.gate_bias.shape
+    params = memory.empty((L, ROWS, C))
     for of_block, norms, mixes, bias, head_norm in zip(params, w.norms, w.mixes, w.gate_bias, w.head_norm):
         for row, norm, mix in ((NORM1, norms[0], mixes[0]), (NORM2, norms[1], mixes[1])):
             of_block[row:row + 2] = norm
             _shares(of_block[row + 2], contiguous(mix))
         of_block[GATE_BIAS], of_block[HEAD_NORM:HEAD_NORM + 2] = bias, head_norm
-    int8 = isinstance(w.head, PackedInt8)
-    return PackedDecode(w, params, words_of(w.packed), _NO_FLOATS if int8 else w.head.panels,
-                        w.head.words if int8 else _NO_WORDS, w.head.scale if int8 else _NO_FLOATS, Pace())
+    if isinstance(w.head, PackedInt8):
+        panels, int8_words, head_scale = _NO_FLOATS, w.head.words, w.head.scale
+    else:
+        with autocast("float32"):
+            head = pack(w.head.array) if w.head.rounded else w.head  # what is read here are no strips of bfloat16
+        panels, int8_words, head_scale = head.panels, _NO_WORDS, _NO_FLOATS
+    return PackedDecode(w, params, words_of(w.packed), panels, int8_words, head_scale, Pace())
 
 
 @serial
@@ -127,12 +135,13 @@ def _shifted(out, normed, inp, params, before, eps):
 
 
 @serial
-def _product(out, packed, codes, sums, start, factor, part, parts):
-    """A part's rows of out = packed . codes factor, for codes that have been quantised; returns (first, last)."""
+def _product(out, packed, codes, sums, start, inp_scale, scale, part, parts):
+    """A part's rows of out = packed . codes (inp_scale scale), for codes that have been quantised; returns (first,
+    last)."""
     groups = sums.size // 32
     first, last = groups * part // parts, groups * (part + 1) // parts
     product_rows(sums, packed, codes.view(np.int32), start, first, last)
-    scale_sums(out[32 * first:32 * last], sums[32 * first:32 * last], factor)
+    scale_sums(out[32 * first:32 * last], sums[32 * first:32 * last], inp_scale, scale)
     return 32 * first, 32 * last
 
 
@@ -231,7 +240,7 @@ def _part(part, parts, counter, out, row, params, lower, words, scales, last_nor
         _ask(own[GATE_BIAS:NORM2].reshape(-1))
         _ask(state[layer, HIDDEN])
         for number in range(3):  # one input, so it is quantised once
-            _product(gates[number], words[at:at + small], codes_c, sums_c, start, scale * scales[layer, number],
+            _product(gates[number], words[at:at + small], codes_c, sums_c, start, scale, scales[layer, number],
                      part, parts)
             at += small
         met += step
@@ -243,7 +252,7 @@ def _part(part, parts, counter, out, row, params, lower, words, scales, last_nor
         scale, start[0] = quantize_row(codes_c, inp)
         _ask(own[NORM2:].reshape(-1))
         _ask(state[layer, BEFORE2])
-        _product(branch, words[at:at + small], codes_c, sums_c, start, scale * scales[layer, 3], part, parts)
+        _product(branch, words[at:at + small], codes_c, sums_c, start, scale, scales[layer, 3], part, parts)
         at += small
         if part == 0:
             _copy(state[layer, BEFORE1], normed)  # all read it before they met
@@ -254,7 +263,7 @@ def _part(part, parts, counter, out, row, params, lower, words, scales, last_nor
         _sum(row, row, branch[:C])
         _shifted(inp, normed, row, own[NORM2:], state[layer, BEFORE2], eps)
         scale, start[0] = quantize_row(codes_c, inp)
-        low, high = _product(hidden, words[at:at + up], codes_c, sums_f, start, scale * scales[layer, 4], part, parts)
+        low, high = _product(hidden, words[at:at + up], codes_c, sums_f, start, scale, scales[layer, 4], part, parts)
         _squared_relu_forward_range(hidden[low:high], hidden[low:high])
         at += up
         met += step
@@ -265,7 +274,7 @@ def _part(part, parts, counter, out, row, params, lower, words, scales, last_nor
         if layer + 1 < L:
             _ask(params[layer + 1, NORM1:GATE_BIAS].reshape(-1))
             _ask(state[layer + 1, BEFORE1])
-        _product(branch, words[at:at + down], codes_f, sums_c, start, scale * scales[layer, 5], part, parts)
+        _product(branch, words[at:at + down], codes_f, sums_c, start, scale, scales[layer, 5], part, parts)
         at += down
         met += step
         _meet(counter, met)
@@ -310,7 +319,9 @@ def _who(numbers):
 
 @cache
 def _run_together(threads):
-    """Whether a region of as many parts gets a thread for each: only then may they wait for each other."""
+    """Whether a region of as many parts gets a thread for each, always: only then may they wait for each other."""
+    if any(name in os.environ for name in _FEWER):
+        return False
     numbers = np.zeros(threads, np.int64)
     _who(numbers)
     return len(set(numbers.tolist())) == threads and numba.threading_layer() != "tbb"  # which promises nothing
@@ -333,15 +344,17 @@ def decode_step(token, weights, state):
     (V, C), F = w.embedding.shape, w.hidden
     threads = _threads(4 * (p.words.size + p.panels.size + p.int8_words.size))
     parts, start = p.pace.parts(threads) if threads > 1 else 1, time.perf_counter()
-    out, wide_c, wide_f = memory.empty(V), _up(C, 32), _up(F, 32)
+    out, wide_c, wide_f, rows = memory.empty(V), _up(C, 32), _up(F, 32), contiguous(state)
     floats = memory.empty(4 * wide_c + wide_f + 5 * C * parts)
     sums = memory.empty(max(wide_c, wide_f, p.head_scale.size) + LINE * parts, np.int32)  # and a start for each
     codes = memory.empty(_up(max(C, F), 64) * parts, np.int8)
     rest = (np.zeros(1, np.int64), out, w.embedding, token, p.params, w.lower, p.words, w.scales, w.last_norm, p.panels,
-            p.int8_words, p.head_scale, w.heads, w.eps, contiguous(state), floats, codes, sums, F)
+            p.int8_words, p.head_scale, w.heads, w.eps, rows, floats, codes, sums, F)
     if parts == 1:
         _share(0, 1, *rest)
     else:
         _together(parts, *rest)
+    if rows is not state:
+        state[...] = rows  # it was a copy, in the layout of kernels
     p.pace.took(parts, time.perf_counter() - start)
     return out

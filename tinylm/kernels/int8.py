@@ -15,7 +15,7 @@ from ..ops import shapes
 from ..ops.int8 import Int8Weight
 from ..ops.int8 import quantize_rows as _define_rows
 from . import memory
-from .jit import parallel, serial
+from .jit import parallel, serial, serial_in_order
 from .matmul import contiguous
 from .packed import quantize_row
 from .rows import parts_for
@@ -95,14 +95,20 @@ def _product_portable(out, weight, inp, start, first, last):
 int8_product = _product_vnni if has_byte_dot() else _product_portable
 
 
+@serial_in_order  # as in `packed.scale_sums`
+def _scale_sums(out, sums, inp_scale, scale):
+    for n in range(out.size):
+        out[n] = np.float32(sums[n]) * (inp_scale * scale[n])
+
+
 @serial
 def int8_rows(out, codes, minus_sum, inp_scale, weight, scale, sums, start, first, last):
     """out[64 first: 64 last] = inp_q . W_q for one token that has been quantised; beyond out.size nothing is
     written.  Scratch: sums int32 (M rounded up to 64), start int32 (1,)."""
     start[0] = minus_sum * np.int32(_OFFSET)
     int8_product(sums, weight, codes.view(np.int32), start, first, last)
-    for n in range(first * BLOCK_ROWS, min(last * BLOCK_ROWS, out.size)):
-        out[n] = np.float32(sums[n]) * (inp_scale * scale[n])
+    low, high = first * BLOCK_ROWS, min(last * BLOCK_ROWS, out.size)
+    _scale_sums(out[low:high], sums[low:high], inp_scale, scale[low:high])
 
 
 @parallel

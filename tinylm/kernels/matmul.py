@@ -263,18 +263,20 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
         raise shapes.ShapeError(f"a {a.shape} and b {b.shape} do not share their inner dimension")
     if add_to is not None and (add_to.shape != (M, N) or not add_to.flags.c_contiguous):
         raise shapes.ShapeError(f"add_to is {add_to.shape}; the product wants a contiguous ({M}, {N})")
+    if bias is not None and bias.shape != (N,):
+        raise shapes.ShapeError(f"bias is {bias.shape}; the product wants ({N},)")
     if row_scale is not None and row_scale.shape not in ((M, 1), (1, 1)):
         raise shapes.ShapeError(f"row_scale is {row_scale.shape}; the product wants ({M}, 1) or (1, 1)")
-    a, b = contiguous(a), _operand(b)
+    a, b, bias = contiguous(a), _operand(b), None if bias is None else contiguous(bias)
+    panels = packed.panels if packed is not None and packed.fits(transpose_b) else None
     tiled = rounds_products() and has_tiles()
     if rounds_products() and not tiled:
-        a, b = rounded(a), b if b.dtype == np.int8 or packed is not None and packed.rounded else rounded(b)
+        a, b = rounded(a), b if b.dtype == np.int8 or panels is not None else rounded(b)
     apart = row_scale is not None and not tiled  # the product is scaled afterwards, and only then added
     out = memory.empty((M, N)) if add_to is None or apart else add_to
     flat = out.reshape(-1)
     start = ((flat, N, 1) if add_to is not None and not apart else (_ZEROS, 0, 0) if bias is None or apart else
              (bias, 0, 1))
-    panels = packed.panels if packed is not None and packed.fits(transpose_b) else None
     if M and N and tiled:
         multiply_strips(flat, *start, pack_strips(a.reshape(-1), M, K, not transpose_a, False),
                         _panels(b.reshape(-1), N, K, transpose_b) if panels is None else panels, M, N, K, row_scale)
@@ -293,7 +295,7 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
 class Packed(NamedTuple):
     """A matrix that will be multiplied as b more than once: itself and its panels, or strips, for one precision."""
 
-    array: np.ndarray   # (N, K), or (K, N) without transpose_b; rounded where products are to round
+    array: np.ndarray   # (N, K), or (K, N) without transpose_b
     panels: np.ndarray  # flat; int32 for strips of bfloat16
     transpose_b: bool
     rounded: bool
@@ -307,9 +309,9 @@ def pack(array, *, transpose_b=True):
     """See `tinylm.ops.pack`; float32 or int8."""
     array = _operand(array)
     N, K = array.shape if transpose_b else array.shape[::-1]
-    if rounds_products() and not has_tiles() and array.dtype != np.int8:
-        array = rounded(array)
-    return Packed(array, _panels(array.reshape(-1), N, K, transpose_b), transpose_b, rounds_products())
+    apart = rounds_products() and not has_tiles() and array.dtype != np.int8  # strips are rounded on their way
+    source = rounded(array) if apart else array
+    return Packed(array, _panels(source.reshape(-1), N, K, transpose_b), transpose_b, rounds_products())
 
 
 def unpack(array):

@@ -12,7 +12,7 @@ from numba import prange
 
 from ..ops.packed import check_product, pack_ternary, unpack_ternary
 from . import memory
-from .jit import parallel, serial
+from .jit import parallel, serial, serial_in_order
 from .matmul import contiguous
 from .rows import parts_for
 from .simd import (
@@ -110,9 +110,10 @@ def quantize_row(codes, inp):
     return top * (_ONE / _TOP), -total
 
 
-@serial
-def scale_sums(out, sums, factor):
-    """out = sums factor; the sums are exact as float32 below 2^24."""
+@serial_in_order  # a compiler that may regroup the three factors finds other bits, now and then
+def scale_sums(out, sums, inp_scale, scale):
+    """out = sums (inp_scale scale); the sums are exact as float32 below 2^24."""
+    factor = inp_scale * scale
     for i in range(out.size):
         out[i] = np.float32(sums[i]) * factor
 
@@ -125,7 +126,7 @@ def bitlinear_row(out, inp, packed, factor, codes, sums, start):
     """
     scale, start[0] = quantize_row(codes, inp)
     product_rows(sums, packed, codes.view(np.int32), start, 0, sums.size // 32)
-    scale_sums(out, sums, scale * factor)
+    scale_sums(out, sums, scale, factor)
 
 
 @parallel
