@@ -52,7 +52,7 @@ SPINS = 2_000           # looks at the counter before a waiting thread lets anot
 _FEWER = "OMP_DYNAMIC", "OMP_THREAD_LIMIT"  # settings by which a later region may get fewer threads than the first
 _NO_FLOATS, _NO_WORDS = np.zeros(0, np.float32), np.zeros(0, np.int32)
 # Rows of a block's parameters, in the order in which they are read.
-NORM1, GATE_BIAS, HEAD_NORM, NORM2, ROWS = 0, 3, 4, 6, 9
+NORM1, GATE_BIAS, HEAD_NORM, NORM2, PARAM_ROWS = 0, 3, 4, 6, 9
 
 
 class Pace:
@@ -87,7 +87,7 @@ class PackedDecode(NamedTuple):
     """DecodeWeights in the order in which a token meets them."""
 
     weights: DecodeWeights
-    params: np.ndarray       # (L, ROWS, C): what a block has besides matrices; shares in the place of mixes
+    params: np.ndarray       # (L, PARAM_ROWS, C): what a block has besides matrices; shares in the place of mixes
     words: np.ndarray        # `packed` as int32
     panels: np.ndarray       # of a float32 head, else empty
     int8_words: np.ndarray   # of an int8 head, else empty
@@ -99,7 +99,7 @@ def pack_decode(weights):
     """See `tinylm.ops.pack_decode`."""
     w = weights
     L, C = w.gate_bias.shape
-    params = memory.empty((L, ROWS, C))
+    params = memory.empty((L, PARAM_ROWS, C))
     for of_block, norms, mixes, bias, head_norm in zip(params, w.norms, w.mixes, w.gate_bias, w.head_norm):
         for row, norm, mix in ((NORM1, norms[0], mixes[0]), (NORM2, norms[1], mixes[1])):
             of_block[row:row + 2] = norm

@@ -96,7 +96,7 @@ def _scratch(logits):
 
 
 def draw_token(logits, temperature, uniform):
-    """See `tinylm.ops.draw_token`; powers in float32, sums in float64."""
+    """See `tinylm.ops.draw_token`; powers in float32, 0 below HOPELESS, sums in float64."""
     logits = contiguous(logits)
     powers, sums = _scratch(logits)
     # Below this, a difference of 1e-30 between two scores already decides: it stays a finite number.

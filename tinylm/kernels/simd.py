@@ -13,9 +13,9 @@ A type may be several hardware registers wide; LLVM splits it.
     store(a, i, v)            writes v to a[i], a[i+1], ...
     load_some, store_some     the same for the first `count` lanes only
 
-Arrays are flat float32.  Nothing here checks bounds.  This is the only file that knows about
-hardware.  Jitted code that uses it must stay at module level: a function that closes over an
-intrinsic is never found again in the cache.
+Arrays are flat: float32, and int32 where registers hold words.  Nothing here checks bounds.  This is
+the only file that knows about hardware.  Jitted code that uses it must stay at module level: a
+function that closes over an intrinsic is never found again in the cache.
 """
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ _chosen = ContextVar("precision of matrix products", default=PRECISIONS[0])
 def autocast(precision: str):
     """Within the block, matrix products round their operands to `precision`.
 
-    Attention, which does its own products in small tiles, does not.
+    Attention, which does its own products in small tiles, does not; nor do threads started within the block, nor
+    a packed model that reads one token at a time.
 
     Raises    UsageError for a precision there is not
     Source    Kalamkar et al. 2019, arXiv:1905.12322, section 3 (bfloat16 operands, float32 sums and weights)
