@@ -64,7 +64,7 @@ STREAMED = {
     "recurrent, definitions": ("thunderbolt", {"channels": 12, "layers": 1, "heads": 1}, ops, False),
     "a sliding window": ("gpt", {"channels": 8, "layers": 1, "heads": 1}, ops, False),
 }
-WARM, LONG = 500, 2500   # tokens
+WARM, LONG = 1000, 6000  # tokens
 ENTRY = 8                # bytes of one more entry in a list
 
 

@@ -89,7 +89,7 @@ def _read(what, given) -> tuple[list[str], list[str]]:
     """(kinds of measurement, names of trained models).   Raises UsageError for a name where only presets will do"""
     kinds, trained = ([word for word in what if (word in KINDS) is known] for known in (True, False))
     if not trained:
-        return kinds or list(KINDS), []
+        return kinds, []
     if set(kinds) - {"decode"} or given:
         wrong = next((kind for kind in kinds if kind != "decode"), None) or "--" + next(iter(given)).replace("_", "-")
         raise UsageError(f"{wrong} takes presets (--preset NAME), not {trained[0]!r}")
