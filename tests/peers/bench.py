@@ -210,7 +210,7 @@ def show(out: Console, result: dict) -> None:
                      f"{max(p['threads_over_one'] for p in good):.2f} times as fast as one"
                      if result["threads"] > 1 else ""))
     if any(run.get("amx") for row in result["rows"] for run in row["runs"]):
-        out.print("PyTorch has matrix tiles (AMX) here for bfloat16, which no instruction above measures; "
+        out.print("PyTorch, too, has matrix tiles (AMX) here for bfloat16; "
                   "ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 keeps it from them")
     out.print()
 
