@@ -128,7 +128,12 @@ def test_an_empty_tape_gives_nothing():
 def test_without_a_tape_nothing_is_remembered():
     layer = Linear("l", 3, 2)
     params = Parameters(layer.parameters())
-    layer.forward(np.ones((1, 3), np.float32), Pass(ops, params))  # must not fail
+    params.initialise(0)
+    inp, tape = np.ones((1, 3), np.float32), Tape()
+    want = layer.forward(inp, Pass(ops, params, tape=tape))
+    assert len(tape) == 1
+    np.testing.assert_array_equal(layer.forward(inp, Pass(ops, params)), want)
+    assert len(tape) == 1
 
 
 def test_observers_see_every_layer_inside_out():

@@ -78,6 +78,21 @@ def test_what_was_packed_for_one_precision_serves_the_other(tiled, monkeypatch):
     np.testing.assert_array_equal(kernels.matmul(a, other, transpose_b=True), want)
 
 
+@pytest.mark.parametrize("how", ["plain", "bias", "added", "scaled"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_long_sums_are_put_away_and_taken_up_again(how, turned):
+    """Past 512 numbers along k a product goes on from what it has stored; whole numbers this small are exact."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-8, 9, shape).astype(np.float32) for shape in ((70, 1101), (1101, 75)))
+    bias = np.arange(75, dtype=np.float32)
+    options = {"plain": {}, "bias": {"bias": bias}, "added": {"add_to": np.full((70, 75), 3, np.float32)},
+               "scaled": {"row_scale": np.full((70, 1), 2, np.float32)}}[how]
+    want = a @ b * (2 if how == "scaled" else 1) + {"bias": bias, "added": 3}.get(how, 0)
+    with autocast("bfloat16"):
+        got = kernels.matmul(np.ascontiguousarray(a.T) if turned else a, b, transpose_a=turned, **options)
+    np.testing.assert_array_equal(got, want)
+
+
 def test_an_unknown_precision_is_refused():
     with pytest.raises(UsageError, match="float16"), autocast("float16"):
         pass
