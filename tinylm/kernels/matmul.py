@@ -1,9 +1,11 @@
 """The matrix product: packed panels, tiles that stay in registers, any shape.
 
 The product is cut into tiles of ROWS rows and a panel of columns.  A panel is a copy of some columns
-of b in the order in which a tile reads them, [K][width]; a needs no copy.  A tile keeps its part of
-out in registers while k runs.  Which thread does which tile does not change what is added to what,
-so the result is the same to the bit for any number of threads.
+of b in the order in which a tile reads them, [K][width].  The rows of a tile are read where they stand
+if their numbers follow each other along k, and copied otherwise: the lines of a column, far apart in
+memory, would fall into a few places of the nearest cache and push each other out.  A tile keeps its part
+of out in registers while k runs.  Which thread does which tile does not change what is added to what, so
+the result is the same to the bit for any number of threads.
 """
 from __future__ import annotations
 
@@ -23,6 +25,7 @@ from .simd import (
     NARROW,
     ROWS,
     WIDE,
+    eight,
     half,
     has_tiles,
     lanes,
@@ -30,16 +33,22 @@ from .simd import (
     load_some,
     multiply_add,
     narrow,
+    prefetch,
     spread,
     store,
     store_some,
+    transpose8,
     wide,
 )
 from .tiles import multiply_strips, pack_strips, rounded
 
 K_CHUNK = 512       # k is cut here, so that a chunk of a panel (128 KB) stays in the second-level cache
-TILES_IN_BLOCK = 16  # rows of tiles that are taken through all panels before the next ones
-PACK_ROWS = 16      # rows of b packed at a time, where they lie next to each other
+TILES_IN_BLOCK = 16  # tiles whose rows are copied together: their numbers of one k share cache lines
+EIGHT = 8           # lanes of what copies: no fewer than ROWS
+STRIP = ROWS * K_CHUNK + EIGHT  # room for the rows of one tile, and for what is written beyond them
+LINE = 16           # numbers in a cache line
+# Typed, because numba compiles a function once more for each literal number it is called with.
+NEXT, ROWS_APART = np.int64(1), np.int64(ROWS)  # from row to row and from k to k in the copied rows of a tile
 FEW_ROWS = 4        # up to here, packing b would cost more than the product itself
 
 
@@ -120,23 +129,42 @@ def packed_columns(N):
 
 
 @serial
+def _copy_rows(panel, at, b, first, ks, K, columns, like):
+    """panel[at + k lanes + j] = b[first + k ks + j] for j < columns; 0 beyond."""
+    for k in range(K):
+        store(panel, at + k * lanes(like), get(b, first + k * ks, like, columns))
+
+
+@serial
 def pack_panel(panel, at, b, first, ks, cs, K, columns, width):
     """panel[at + k width + j] = b[first + k ks + j cs] for k < K and j < columns; 0 beyond."""
-    if cs == 1:
-        for k in range(K):
-            source, target = first + k * ks, at + k * width
-            for j in range(columns):
-                panel[target + j] = b[source + j]
-    else:
-        for block in range(0, K, 16):  # a few lines of the panel at a time, each written completely
-            for j in range(columns):
-                source, target = first + j * cs, at + j
-                for k in range(block, min(block + 16, K)):
-                    panel[target + k * width] = b[source + k * ks]
+    if cs == 1 and panel.dtype == b.dtype:
+        if width == WIDE:
+            _copy_rows(panel, at, b, first, ks, K, columns, wide())
+        elif width == HALF:
+            _copy_rows(panel, at, b, first, ks, K, columns, half())
+        else:
+            _copy_rows(panel, at, b, first, ks, K, columns, narrow())
+        return
+    j, whole = 0, 0
+    if ks == 1 and panel.dtype == b.dtype:  # squares of eight are turned in registers
+        whole = K // EIGHT * EIGHT
+        while j + EIGHT <= columns:
+            for k in range(0, whole, EIGHT):
+                transpose8(panel, at + k * width + j, width, b, first + j * cs + k, cs)
+            for k in range(whole, K):
+                for c in range(j, j + EIGHT):
+                    panel[at + k * width + c] = b[first + k + c * cs]
+            j += EIGHT
+    for block in range(0, K, LINE):  # a few lines of the panel at a time, each written completely
+        for c in range(j, columns):
+            source, target = first + c * cs, at + c
+            for k in range(block, min(block + LINE, K)):
+                panel[target + k * width] = b[source + k * ks]
     if columns < width:
         for k in range(K):
-            for j in range(columns, width):
-                panel[at + k * width + j] = 0.0
+            for c in range(columns, width):
+                panel[at + k * width + c] = 0.0
 
 
 @serial
@@ -151,61 +179,89 @@ def tile_any(out, io, ldo, start, ist, lds, a, ia, rs, ks, b, ib, K, rows, colum
 
 
 @serial
-def _share(out, start, lds, css, a, rs, ks, packed, M, N, K, first, last):
-    """Tiles number first .. last-1 of the product; a tile's number counts rows within a block of
-    rows, then panels, then blocks.  start advances by lds from row to row and by css from column to
-    column: (0, 0) for zeros, (0, 1) for a bias, (N, 1) for out itself."""
-    panels, column = 0, 0
-    while column < N:
-        column += panel_width(N - column)
-        panels += 1
-    row_tiles = (M + ROWS - 1) // ROWS
+def _copy_strips(strips, a, first, ks, tiles, K):
+    """The rows of `tiles` tiles, one after the other, where a has the rows of one k side by side: [tile][k][row].
+
+    Eight numbers are copied where a tile has six; what is too much is written over by the next k.
+    """
+    for k in range(K):
+        for t in range(tiles):
+            at = first + k * ks + t * ROWS
+            store(strips, t * STRIP + k * ROWS, get(a, at, eight(), a.size - at))
+
+
+@serial
+def _ask(a, first, numbers):
+    for i in range(first, first + numbers, LINE):
+        prefetch(a, i)
+
+
+@serial
+def _share(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, first, last, left, right):
+    """Rows of tiles number first .. last-1 of the product, columns left .. right-1.
+
+    Each is taken through all panels while its numbers stay in the nearest cache.  start advances by lds from row
+    to row and by css from column to column: (0, 0) for zeros, (0, 1) for a bias, (N, 1) for out itself.
+    """
     for k in range(0, max(K, 1), K_CHUNK):  # once even for K = 0, since out is start then
         depth = min(K_CHUNK, K - k)
-        number = 0
-        for block in range(0, row_tiles, TILES_IN_BLOCK):
-            here = min(TILES_IN_BLOCK, row_tiles - block)
-            if number + here * panels <= first:
-                number += here * panels
-                continue
-            if number >= last:
-                break
-            column = 0
-            while column < N:
+        for t in range(first, last):
+            row, place = t * ROWS, (t - first) % TILES_IN_BLOCK
+            if ks != 1 and place == 0:
+                _copy_strips(strips, a, row * rs + k * ks, ks, min(TILES_IN_BLOCK, last - t), depth)
+            column = left
+            while column < right:
                 width = panel_width(N - column)
-                for t in range(max(0, first - number), min(here, last - number)):
-                    row = (block + t) * ROWS
-                    at = row * N + column
-                    begin, ist, step = start, row * lds + column * css, lds
-                    if k > 0:  # go on from what the chunks of k before this one have left
-                        begin, ist, step = out, at, N
-                    tile_any(out, at, N, begin, ist, step, a, row * rs + k * ks, rs, ks,
-                             packed, column * K + k * width, depth,
-                             min(ROWS, M - row), min(width, N - column), width)
-                number += here
+                at = row * N + column
+                begin, ist, step = start, row * lds + column * css, lds
+                if k > 0:  # go on from what the chunks of k before this one have left
+                    begin, ist, step = out, at, N
+                if ks == 1:
+                    below = ROWS + (column - left) // width  # a row of the next tile for each of the first panels
+                    if below < 2 * ROWS:
+                        _ask(a, (row + below) * rs + k, depth)
+                    tile_any(out, at, N, begin, ist, step, a, row * rs + k, rs, ks, packed, column * K + k * width,
+                             depth, min(ROWS, M - row), min(width, N - column), width)
+                else:
+                    tile_any(out, at, N, begin, ist, step, strips, place * STRIP, NEXT, ROWS_APART, packed,
+                             column * K + k * width, depth, min(ROWS, M - row), min(width, N - column), width)
                 column += width
 
 
 @parallel
 def _pack(packed, b, ks, cs, N, K, parts):
     """All panels of b, in the order of their columns; panel p starts at K times its first column."""
+    panels = (N + WIDE - 1) // WIDE
     for part in prange(parts):
-        low, high = K * part // parts, K * (part + 1) // parts
-        step = PACK_ROWS if cs == 1 else max(K, 1)
-        for k in range(low, high, step):
-            depth, column = min(step, high - k), 0
-            while column < N:
-                width = panel_width(N - column)
-                pack_panel(packed, column * K + k * width, b, k * ks + column * cs, ks, cs,
-                           depth, min(width, N - column), width)
-                column += width
+        if cs == 1:  # all columns of some rows
+            low, high, first, last = K * part // parts, K * (part + 1) // parts, np.int64(0), N
+        else:
+            low, high = np.int64(0), K
+            first, last = panels * part // parts * WIDE, min(N, panels * (part + 1) // parts * WIDE)
+        column = first
+        while column < last:
+            width = panel_width(N - column)
+            pack_panel(packed, column * K + low * width, b, low * ks + column * cs, ks, cs, high - low,
+                       min(width, N - column), width)
+            column += width
 
 
 @parallel
-def _product(out, start, lds, css, a, rs, ks, packed, M, N, K, tiles, parts):
-    for part in prange(parts):
-        _share(out, start, lds, css, a, rs, ks, packed, M, N, K,
-               tiles * part // parts, tiles * (part + 1) // parts)
+def _product(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, rows, columns):
+    """out in rows x columns parts."""
+    tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
+    for part in prange(rows * columns):
+        r, c = part // columns, part % columns
+        _share(out, start, lds, css, a, rs, ks, packed, strips[part], M, N, K,
+               tiles * r // rows, tiles * (r + 1) // rows,
+               panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
+
+
+def _grid(M, N, threads):
+    """(rows, columns): how the product is cut into a part for each thread, of which the largest is smallest."""
+    tiles, panels = -(-M // ROWS), -(-N // WIDE)
+    cuts = [(rows, threads // rows) for rows in range(threads, 0, -1) if threads % rows == 0]
+    return min(cuts, key=lambda cut: -(-tiles // cut[0]) * -(-panels // cut[1]))
 
 
 @serial
@@ -342,15 +398,9 @@ def multiply(out, start, lds, css, a, b, packed, M, N, K, transpose_a, transpose
     if packed is None:
         packed = _panels(b, N, K, transpose_b)
     rs, ks = (1, M) if transpose_a else (K, 1)
-    _product(out, start, lds, css, a, rs, ks, packed, M, N, K, _tile_count(M, N), threads)
-
-
-def _tile_count(M, N):
-    panels, column = 0, 0
-    while column < N:
-        column += panel_width.py_func(N - column)
-        panels += 1
-    return -(-M // ROWS) * panels
+    rows, columns = _grid(M, N, threads)
+    strips = memory.empty((rows * columns, TILES_IN_BLOCK * STRIP if ks != 1 else 0))
+    _product(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, rows, columns)
 
 
 def contiguous(x, dtype=np.float32):

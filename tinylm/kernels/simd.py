@@ -7,6 +7,7 @@ A type may be several hardware registers wide; LLVM splits it.
     wide()    zeros, as wide as a panel of the matrix product
     half()    zeros, half of that
     narrow()  zeros, a quarter of it
+    eight()   eight zeros
     load(a, i, like)          the elements a[i], a[i+1], ... as many as `like` holds
     spread(a, i, like)        a[i] in every lane
     multiply_add(c, x, y)     c + x y in each lane
@@ -80,7 +81,7 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, fe_type.llvm)
 
 
-_wide, _half, _narrow = Vector(WIDE), Vector(HALF), Vector(NARROW)
+_wide, _half, _narrow, _eight = Vector(WIDE), Vector(HALF), Vector(NARROW), Vector(8)
 
 
 @intrinsic
@@ -96,6 +97,11 @@ def half(typingctx):
 @intrinsic
 def narrow(typingctx):
     return _narrow(), lambda context, builder, sig, args: ir.Constant(_narrow.llvm, None)
+
+
+@intrinsic
+def eight(typingctx):
+    return _eight(), lambda context, builder, sig, args: ir.Constant(_eight.llvm, None)
 
 
 def _address(context, builder, sig, args, llvm):
@@ -176,6 +182,51 @@ def store_some(typingctx, a, i, v, count):
     return types.void(a, types.intp, v, types.intp), emit
 
 
+def exchange(builder, rows):
+    """The transpose of as many vectors as each has lanes, a power of two."""
+    rows, size = list(rows), len(rows)
+    step = size // 2
+    while step:  # rows that lie `step` apart exchange every other `step` columns
+        mask = ir.VectorType(_i32, size)
+        low = ir.Constant(mask, [c if c & step == 0 else size + c - step for c in range(size)])
+        high = ir.Constant(mask, [c + step if c & step == 0 else size + c for c in range(size)])
+        for number in (n for n in range(size) if n & step == 0):
+            pair = rows[number], rows[number + step]
+            rows[number] = builder.shuffle_vector(*pair, low)
+            rows[number + step] = builder.shuffle_vector(*pair, high)
+        step //= 2
+    return rows
+
+
+@intrinsic
+def transpose8(typingctx, out, i, step, inp, j, stride):
+    """out[i + step r + c] = inp[j + stride c + r] for r, c < 8; both float32 or both int32."""
+    def emit(context, builder, sig, args):
+        element = _f32 if inp.dtype == types.float32 else _i32
+        vector = ir.VectorType(element, 8)
+
+        def row(array, value, at, between, number):
+            place = builder.add(at, builder.mul(between, ir.Constant(ir.IntType(64), number)))
+            return _address(context, builder, types.void(array, types.intp), (value, place), vector)
+        found = exchange(builder, [builder.load(row(inp, args[3], args[4], args[5], n), align=4) for n in range(8)])
+        for number, value in enumerate(found):
+            builder.store(value, row(out, args[0], args[1], args[2], number), align=4)
+        return context.get_dummy_value()
+    return types.void(out, types.intp, types.intp, inp, types.intp, types.intp), emit
+
+
+@intrinsic
+def prefetch(typingctx, a, i):
+    """Ask for the cache line of a[i], to be needed soon; any address may be asked for."""
+    def emit(context, builder, sig, args):
+        pointer = _address(context, builder, sig, args, ir.IntType(8))
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _i32, _i32, _i32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, ir.Constant(_i32, 0), ir.Constant(_i32, 2), ir.Constant(_i32, 1)])
+        return context.get_dummy_value()
+    return types.void(a, types.intp), emit
+
+
 @intrinsic
 def lanes(typingctx, v):
     """How many lanes v has."""
@@ -224,18 +275,6 @@ def spread_word(typingctx, a, i):
     def emit(context, builder, sig, args):
         return _splat(builder, builder.load(_address(context, builder, sig, args, _i32), align=4), _words.llvm)
     return _words(a, types.intp), emit
-
-
-@intrinsic
-def prefetch(typingctx, a, i):
-    """Ask for the cache line of a[i], to be needed soon; any address may be asked for."""
-    def emit(context, builder, sig, args):
-        pointer = _address(context, builder, sig, args, ir.IntType(8))
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _i32, _i32, _i32])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [pointer, ir.Constant(_i32, 0), ir.Constant(_i32, 2), ir.Constant(_i32, 1)])
-        return context.get_dummy_value()
-    return types.void(a, types.intp), emit
 
 
 @intrinsic
@@ -470,13 +509,7 @@ def transpose_tile(typingctx, out, i, inp, j):
             place = builder.add(at, ir.Constant(_i64, TILE * number))
             return _address(context, builder, types.void(array, types.intp), (value, place), _words.llvm)
         rows = [builder.load(row(inp, args[2], args[3], number), align=4) for number in range(TILE)]
-        for step in (8, 4, 2, 1):  # rows that lie `step` apart exchange every other `step` columns
-            low = ir.Constant(_words.llvm, [c if c & step == 0 else TILE + c - step for c in range(TILE)])
-            high = ir.Constant(_words.llvm, [c + step if c & step == 0 else TILE + c for c in range(TILE)])
-            for number in (n for n in range(TILE) if n & step == 0):
-                pair = rows[number], rows[number + step]
-                rows[number] = builder.shuffle_vector(*pair, low)
-                rows[number + step] = builder.shuffle_vector(*pair, high)
+        rows = exchange(builder, rows)
         for number, value in enumerate(rows):
             builder.store(value, row(out, args[0], args[1], number), align=4)
         return context.get_dummy_value()
