@@ -24,7 +24,7 @@ import numpy as np
 
 from .. import ops
 from ..errors import CheckFailed
-from ..ops.precision import PRECISIONS, autocast, round_bfloat16
+from ..ops.precision import PRECISIONS, autocast, rounded
 from ..ops.random import dropout_key, dropout_mask, generator
 from .result import Check
 
@@ -216,11 +216,11 @@ def _bound_pack(c, want):
 
 def _bound_matmul(c, _):
     a, b = (np.abs((c[k].T if c["transpose_" + k] else c[k]).astype(np.float64)) for k in "ab")
-    if c["precision"] == "bfloat16":
-        a, b = round_bfloat16(a), round_bfloat16(b)
+    with autocast(c["precision"]):
+        a, b = rounded(a, 1), rounded(b, 0)
     scale = 1 if c["row_scale"] is None else np.abs(c["row_scale"])
     terms = scale * (a @ b) + (0 if c["bias"] is None else np.abs(c["bias"]))
-    k = a.shape[1]
+    k = a.shape[1] + (1 if c["precision"] == "int16" else 0)  # the steps of both sides are multiplied first
     return {"out": gamma(k + 2) * terms, "added": gamma(k + 3) * (terms + np.abs(c["into"]))}
 
 

@@ -19,7 +19,7 @@ PEAK_SECONDS = 0.1
 
 _PLACEHOLDERS = {"time_budget": "TIME", "warmup": "LENGTH", "schedule": "constant|cosine", "data": "CORPUS|FILE",
                  "documents": "auto|blank-line|whole", "size": "N|SIZE", "vocab": "N|characters",
-                 "backend": "numba|numpy", "precision": "float32|bfloat16", "lr": "X", "min_lr": "X",
+                 "backend": "numba|numpy", "precision": "|".join(config.PRECISIONS), "lr": "X", "min_lr": "X",
                  "weight_decay": "X", "clip": "X"}
 _SETUP_FLAGS = ("data", "documents", "size", "vocab", "seed", "backend", "precision")
 _RECIPE_FLAGS = ("steps", "tokens", "time_budget", "batch_size", "accumulate", "lr", "min_lr", "schedule", "warmup",

@@ -15,10 +15,14 @@ import numba
 import numpy as np
 from numba import prange
 
+from ..config import PRECISIONS
 from ..ops import shapes
-from ..ops.precision import rounds_products
+from ..ops.precision import precision
 from . import memory
+from .integers import grid, multiply_pairs, round_panels
 from .jit import parallel, serial
+from .memory import contiguous
+from .registers import get, put
 from .rows import parts_for
 from .simd import (
     HALF,
@@ -30,13 +34,11 @@ from .simd import (
     has_tiles,
     lanes,
     load,
-    load_some,
     multiply_add,
     narrow,
     prefetch,
     spread,
     store,
-    store_some,
     transpose8,
     wide,
 )
@@ -50,23 +52,6 @@ LINE = 16           # numbers in a cache line
 # Typed, because numba compiles a function once more for each literal number it is called with.
 NEXT, ROWS_APART = np.int64(1), np.int64(ROWS)  # from row to row and from k to k in the copied rows of a tile
 FEW_ROWS = 4        # up to here, packing b would cost more than the product itself
-
-
-@serial
-def get(a, i, like, count):
-    """The `count` elements of a from i on; lanes beyond them are 0."""
-    if count >= lanes(like):
-        return load(a, i, like)
-    return load_some(a, i, like, count)
-
-
-@serial
-def put(a, i, v, count):
-    """Write the first `count` lanes of v."""
-    if count >= lanes(v):
-        store(a, i, v)
-    else:
-        store_some(a, i, v, count)
 
 
 @serial
@@ -136,6 +121,12 @@ def _copy_rows(panel, at, b, first, ks, K, columns, like):
 
 
 @serial
+def _convert(out, inp):
+    for i in range(inp.size):
+        out[i] = np.float32(inp[i])
+
+
+@serial
 def pack_panel(panel, at, b, first, ks, cs, K, columns, width):
     """panel[at + k width + j] = b[first + k ks + j cs] for k < K and j < columns; 0 beyond."""
     if cs == 1 and panel.dtype == b.dtype:
@@ -146,7 +137,10 @@ def pack_panel(panel, at, b, first, ks, cs, K, columns, width):
         else:
             _copy_rows(panel, at, b, first, ks, K, columns, narrow())
         return
-    j, whole = 0, 0
+    if cs == 1:
+        for k in range(K):
+            _convert(panel[at + k * width:at + k * width + columns], b[first + k * ks:first + k * ks + columns])
+    j, whole = columns if cs == 1 else np.int64(0), 0
     if ks == 1 and panel.dtype == b.dtype:  # squares of eight are turned in registers
         whole = K // EIGHT * EIGHT
         while j + EIGHT <= columns:
@@ -257,13 +251,6 @@ def _product(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, rows, col
                panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
 
 
-def _grid(M, N, threads):
-    """(rows, columns): how the product is cut into a part for each thread, of which the largest is smallest."""
-    tiles, panels = -(-M // ROWS), -(-N // WIDE)
-    cuts = [(rows, threads // rows) for rows in range(threads, 0, -1) if threads % rows == 0]
-    return min(cuts, key=lambda cut: -(-tiles // cut[0]) * -(-panels // cut[1]))
-
-
 @serial
 def dot(x, y):
     """sum(x y) of two rows."""
@@ -324,20 +311,27 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
     if row_scale is not None and row_scale.shape not in ((M, 1), (1, 1)):
         raise shapes.ShapeError(f"row_scale is {row_scale.shape}; the product wants ({M}, 1) or (1, 1)")
     a, b, bias = contiguous(a), _operand(b), None if bias is None else contiguous(bias)
-    panels = packed.panels if packed is not None and packed.fits(transpose_b) else None
-    tiled = rounds_products() and has_tiles()
-    if rounds_products() and not tiled:
+    panels = packed if packed is not None and packed.fits(transpose_b) else None
+    chosen = precision()
+    tiled, paired = chosen == "bfloat16" and has_tiles(), chosen == "int16"
+    if chosen == "bfloat16" and not tiled:
         a, b = rounded(a), b if b.dtype == np.int8 or panels is not None else rounded(b)
-    apart = row_scale is not None and not tiled  # the product is scaled afterwards, and only then added
+    # Without tiles or pairs the product is scaled afterwards, and only then added.
+    apart = row_scale is not None and not (tiled or paired)
     out = memory.empty((M, N)) if add_to is None or apart else add_to
     flat = out.reshape(-1)
     start = ((flat, N, 1) if add_to is not None and not apart else (_ZEROS, 0, 0) if bias is None or apart else
              (bias, 0, 1))
-    if M and N and tiled:
-        multiply_strips(flat, *start, pack_strips(a.reshape(-1), M, K, not transpose_a, False),
-                        _panels(b.reshape(-1), N, K, transpose_b) if panels is None else panels, M, N, K, row_scale)
+    if M and N and (tiled or paired):
+        panels = _pack_for(chosen, b, N, K, transpose_b) if panels is None else panels
+        if tiled:
+            multiply_strips(flat, *start, pack_strips(a.reshape(-1), M, K, not transpose_a, False), panels.panels,
+                            M, N, K, row_scale)
+        else:
+            multiply_pairs(flat, *start, a, transpose_a, panels.panels, panels.steps, N, row_scale)
     else:
-        multiply(flat, *start, a.reshape(-1), b.reshape(-1), panels, M, N, K, transpose_a, transpose_b)
+        multiply(flat, *start, a.reshape(-1), b.reshape(-1), None if panels is None else panels.panels, M, N, K,
+                 transpose_a, transpose_b)
     if apart:
         scale_rows(out, out, row_scale)
     if bias is not None and (add_to is not None or apart):
@@ -352,22 +346,38 @@ class Packed(NamedTuple):
     """A matrix that will be multiplied as b more than once: itself and its panels, or strips, for one precision."""
 
     array: np.ndarray   # (N, K), or (K, N) without transpose_b
-    panels: np.ndarray  # flat; int32 for strips of bfloat16
+    panels: np.ndarray  # flat; int32 for strips of bfloat16 and words of int16
+    steps: np.ndarray   # of int16: (chunks, N or more)
     transpose_b: bool
-    rounded: bool
+    precision: str
+
+    @property
+    def rounded(self):
+        """Whether the panels are not those of the numbers themselves."""
+        return self.precision != PRECISIONS[0]
 
     def fits(self, transpose_b):
         """Whether the panels are for such a product, at the present precision."""
-        return self.transpose_b == transpose_b and self.rounded == rounds_products()
+        return self.transpose_b == transpose_b and self.precision == precision()
+
+
+_NO_STEPS = np.zeros((0, 0), np.float32)
 
 
 def pack(array, *, transpose_b=True):
     """See `tinylm.ops.pack`; float32 or int8."""
     array = _operand(array)
     N, K = array.shape if transpose_b else array.shape[::-1]
-    apart = rounds_products() and not has_tiles() and array.dtype != np.int8  # strips are rounded on their way
+    return _pack_for(precision(), array, N, K, transpose_b)
+
+
+def _pack_for(chosen, array, N, K, transposed):
+    if chosen == "int16":
+        return Packed(array, *round_panels(array, transposed), transposed, chosen)
+    # Strips are rounded on their way.
+    apart = chosen == "bfloat16" and not has_tiles() and array.dtype != np.int8
     source = rounded(array) if apart else array
-    return Packed(array, _panels(source.reshape(-1), N, K, transpose_b), transpose_b, rounds_products())
+    return Packed(array, _panels(source.reshape(-1), N, K, transposed), _NO_STEPS, transposed, chosen)
 
 
 def unpack(array):
@@ -380,7 +390,7 @@ def _operand(b):
 
 
 def _panels(b, N, K, transposed):
-    if rounds_products() and has_tiles():
+    if precision() == "bfloat16" and has_tiles():
         return pack_strips(b, N, K, transposed, True)
     packed = memory.empty(K * packed_columns.py_func(N))
     _pack(packed, b, 1 if transposed else N, K if transposed else 1, N, K, numba.get_num_threads())
@@ -398,13 +408,7 @@ def multiply(out, start, lds, css, a, b, packed, M, N, K, transpose_a, transpose
     if packed is None:
         packed = _panels(b, N, K, transpose_b)
     rs, ks = (1, M) if transpose_a else (K, 1)
-    rows, columns = _grid(M, N, threads)
+    rows, columns = grid(M, N, threads)
     strips = memory.empty((rows * columns, TILES_IN_BLOCK * STRIP if ks != 1 else 0))
     _product(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, rows, columns)
 
-
-def contiguous(x, dtype=np.float32):
-    """x as float32 in C order and writable, so that a kernel is compiled for one layout only."""
-    if x.dtype == dtype and x.flags.c_contiguous and x.flags.writeable:
-        return x
-    return np.require(x, dtype, ["C", "A", "W"])

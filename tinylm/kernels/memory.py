@@ -42,3 +42,10 @@ def empty(shape, dtype=np.float32) -> np.ndarray:
     """A C-contiguous array on a 64-byte boundary; its contents are whatever was there before."""
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     return np.asarray(_Block(shape, np.dtype(dtype)))
+
+
+def contiguous(x, dtype=np.float32):
+    """x as float32 in C order and writable, so that a kernel is compiled for one layout only."""
+    if x.dtype == dtype and x.flags.c_contiguous and x.flags.writeable:
+        return x
+    return np.require(x, dtype, ["C", "A", "W"])

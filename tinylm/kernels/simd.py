@@ -228,9 +228,167 @@ def prefetch(typingctx, a, i):
 
 
 @intrinsic
+def copy_eight(typingctx, out, i, inp, j):
+    """out[i + c] = inp[j + c] for c < 8; both float32 or both int32."""
+    def emit(context, builder, sig, args):
+        vector = ir.VectorType(_f32 if inp.dtype == types.float32 else _i32, 8)
+        found = builder.load(_address(context, builder, types.void(inp, types.intp), args[2:], vector), align=4)
+        builder.store(found, _address(context, builder, sig, args, vector), align=4)
+        return context.get_dummy_value()
+    return types.void(out, types.intp, inp, types.intp), emit
+
+
+@intrinsic
 def lanes(typingctx, v):
     """How many lanes v has."""
     return types.intp(v), lambda context, builder, sig, args: context.get_constant(types.intp, v.lanes)
+
+
+# ------------------------------------------------------------------------- integers: words of two or four numbers
+# An int32 lane is also two numbers of 16 bits, or four bytes, that follow each other along the inner dimension of a
+# product.  As wide as a panel; arrays are flat int32.  Only these functions know which instruction multiplies them.
+
+_i8, _i16 = ir.IntType(8), ir.IntType(16)
+
+
+class Integers(types.Type):
+    """`lanes` integers of `bits` bits that live in registers."""
+
+    def __init__(self, bits: int, lanes: int):
+        self.bits, self.lanes, self.llvm = bits, lanes, ir.VectorType(ir.IntType(bits), lanes)
+        super().__init__(f"int{bits}x{lanes}")
+
+
+@register_model(Integers)
+class _IntegersModel(models.PrimitiveModel):
+    def __init__(self, manager, fe_type):
+        super().__init__(manager, fe_type, fe_type.llvm)
+
+
+# Where bytes are multiplied straight into int32, so are they summed; elsewhere two products into 16 bits.
+_ints = Integers(32, WIDE)
+_byte_sums = _ints if {"avx512f", "avx512vnni"} <= target_features() else Integers(16, 2 * WIDE)
+BYTES_TOGETHER = 128  # numbers along k after which sums of bytes must be taken away: 64 pairs of at most 508 each
+
+
+def _pieces(builder, value, element, lanes):
+    """A vector, seen as one of `element`, in vectors of so many lanes."""
+    total = value.type.count * value.type.element.width // element.width
+    value = builder.bitcast(value, ir.VectorType(element, total))
+    return [builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(_i32, lanes), list(range(i, i + lanes))))
+            for i in range(0, total, lanes)]
+
+
+def _joined(builder, parts):
+    while len(parts) > 1:
+        both = ir.VectorType(_i32, 2 * parts[0].type.count)
+        order = ir.Constant(both, list(range(both.count)))
+        parts = [builder.shuffle_vector(x, y, order) for x, y in zip(parts[::2], parts[1::2])]
+    return parts[0]
+
+
+def _pairwise(builder, x, y, element, signed_x, instructions):
+    """x y of pairs of `element`, added up: half as many numbers of twice the bits, without overflow or saturation.
+
+    instructions    {feature: (name, bits)}, the widest first; LLVM's own arithmetic where the target has none
+    """
+    features, wider = target_features(), ir.IntType(2 * element.width)
+    for feature, (name, bits) in instructions.items():
+        if feature in features and bits <= WIDE * 32:
+            lanes = bits // element.width
+            kind = ir.FunctionType(ir.VectorType(wider, lanes // 2), [ir.VectorType(element, lanes)] * 2)
+            function = cgutils.get_or_insert_function(builder.module, kind, name)
+            pieces = zip(_pieces(builder, x, element, lanes), _pieces(builder, y, element, lanes))
+            return _joined(builder, [builder.call(function, pair) for pair in pieces])
+    total = x.type.count * x.type.element.width // element.width
+    narrow, wide_ = ir.VectorType(element, total), ir.VectorType(wider, total)
+    x, y = builder.bitcast(x, narrow), builder.bitcast(y, narrow)
+    product = builder.mul((builder.sext if signed_x else builder.zext)(x, wide_), builder.sext(y, wide_))
+    mask = ir.VectorType(_i32, total // 2)
+    return builder.add(*(builder.shuffle_vector(product, product, ir.Constant(mask, list(range(odd, total, 2))))
+                         for odd in (0, 1)))
+
+
+_PAIRS = {"avx512bw": ("llvm.x86.avx512.pmaddw.d.512", 512), "avx2": ("llvm.x86.avx2.pmadd.wd", 256),
+          "sse2": ("llvm.x86.sse2.pmadd.wd", 128)}
+_BYTE_PAIRS = {"avx512bw": ("llvm.x86.avx512.pmaddubs.w.512", 512), "avx2": ("llvm.x86.avx2.pmadd.ub.sw", 256),
+               "ssse3": ("llvm.x86.ssse3.pmadd.ub.sw.128", 128)}
+
+
+@intrinsic
+def integers(typingctx):
+    """All lanes 0."""
+    return _ints(), lambda context, builder, sig, args: ir.Constant(_ints.llvm, None)
+
+
+@intrinsic
+def byte_sums(typingctx):
+    """No sums of bytes yet."""
+    return _byte_sums(), lambda context, builder, sig, args: ir.Constant(_byte_sums.llvm, None)
+
+
+@intrinsic
+def load_integers(typingctx, a, i):
+    def emit(context, builder, sig, args):
+        return builder.load(_address(context, builder, sig, args, _ints.llvm), align=4)
+    return _ints(a, types.intp), emit
+
+
+@intrinsic
+def store_integers(typingctx, a, i, v):
+    def emit(context, builder, sig, args):
+        builder.store(args[2], _address(context, builder, sig, args, _ints.llvm), align=4)
+        return context.get_dummy_value()
+    return types.void(a, types.intp, v), emit
+
+
+@intrinsic
+def spread_integer(typingctx, a, i):
+    """a[i] in every lane."""
+    def emit(context, builder, sig, args):
+        return _splat(builder, builder.load(_address(context, builder, sig, args, _i32), align=4), _ints.llvm)
+    return _ints(a, types.intp), emit
+
+
+@intrinsic
+def add_pairs(typingctx, total, x, y):
+    """total + the two products of 16-bit numbers in each lane."""
+    def emit(context, builder, sig, args):
+        return builder.add(args[0], _pairwise(builder, args[1], args[2], _i16, True, _PAIRS))
+    return _ints(_ints, _ints, _ints), emit
+
+
+@intrinsic
+def add_bytes(typingctx, total, weights, inp):
+    """total + the products of bytes, weights of 0 .. 2 times signed ones; BYTES_TOGETHER numbers along k at most."""
+    def emit(context, builder, sig, args):
+        if _byte_sums is _ints:
+            words = [_pieces(builder, value, _i32, 16) for value in args]
+            return _joined(builder, [builder.call(_byte_dot(builder), part) for part in zip(*words)])
+        return builder.add(args[0], _pairwise(builder, args[1], args[2], _i8, False, _BYTE_PAIRS))
+    return _byte_sums(_byte_sums, _ints, _ints), emit
+
+
+@intrinsic
+def take_bytes(typingctx, total, sums):
+    """total + the sums of bytes, as integers of 32 bits."""
+    def emit(context, builder, sig, args):
+        if _byte_sums is _ints:
+            return builder.add(*args)
+        ones = ir.Constant(_byte_sums.llvm, [1] * _byte_sums.lanes)
+        return builder.add(args[0], _pairwise(builder, args[1], ones, _i16, True, _PAIRS))
+    return _ints(_ints, _byte_sums), emit
+
+
+@intrinsic
+def add_integers(typingctx, x, y):
+    return _ints(_ints, _ints), lambda context, builder, sig, args: builder.add(*args)
+
+
+@intrinsic
+def to_float(typingctx, v):
+    """Each lane as float32."""
+    return _wide(_ints), lambda context, builder, sig, args: builder.sitofp(args[0], _wide.llvm)
 
 
 # ------------------------------------------------------------------------------ bytes: packed ternary weights

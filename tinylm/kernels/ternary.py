@@ -8,9 +8,11 @@ from numba import prange
 from ..ops import shapes
 from ..ops.ternary import LARGEST_CODE, SMALLEST_SCALE, BitLinearCache, Ternary
 from . import memory
+from .integers import multiply_bytes, ternary_panels
 from .jit import parallel, serial
 from .matmul import contiguous, matmul, scale_rows
 from .optimizer import CHUNK
+from .quantize import quantize_row
 from .rows import parts_for
 
 _ZERO, _ONE, _TOP = np.float32(0.0), np.float32(1.0), np.float32(LARGEST_CODE)
@@ -86,19 +88,39 @@ def quantize_activations(inp):
     return values, scale
 
 
+@parallel
+def _codes_rows(codes, minus_sums, scale, inp, parts):
+    """8-bit codes (N, K rounded up) of inp (N, K)."""
+    rows = inp.shape[0]
+    for part in prange(parts):
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            scale[n], minus_sums[n] = quantize_row(codes[n], inp[n])
+
+
 def _one(scale):
     """A scale for all rows of a product."""
     return np.full((1, 1), scale, np.float32)
 
 
 def bitlinear_forward(inp, ternary, activation_bits=0):
-    """See `tinylm.ops.bitlinear_forward`; float32, exact for activation_bits 8."""
+    """See `tinylm.ops.bitlinear_forward`; float32.
+
+    For activation_bits 8 the product is one of bytes: exact, and the same at every precision.  Codes are int8.
+    """
     codes, scale = ternary
     shapes.linear(inp, codes, None)
-    values, inp_scale = quantize_activations(inp) if activation_bits else (contiguous(inp), None)
-    out = matmul(values.reshape(-1, inp.shape[-1]), codes, transpose_b=True,
-                 row_scale=_one(scale) if inp_scale is None else inp_scale.reshape(-1, 1) * scale)
-    return out.reshape(*inp.shape[:-1], len(codes)), BitLinearCache(values, inp_scale, ternary)
+    inp, inp_scale = contiguous(inp), None
+    rows = inp.reshape(-1, inp.shape[-1])
+    N, K = rows.shape
+    if activation_bits:
+        words, minus_sums = memory.empty((N, -(-K // 4)), np.int32), memory.empty(N, np.int32)
+        row_scale, values = memory.empty(N), words.view(np.int8)
+        _codes_rows(values, minus_sums, row_scale, rows, parts_for(rows.size, numba.get_num_threads()))
+        out = multiply_bytes(words, minus_sums, row_scale * scale, ternary_panels(codes), len(codes))
+        inp, inp_scale = values[:, :K].reshape(inp.shape), row_scale.reshape(*inp.shape[:-1], 1)
+    else:
+        out = matmul(rows, codes, transpose_b=True, row_scale=_one(scale))
+    return out.reshape(*inp.shape[:-1], len(codes)), BitLinearCache(inp, inp_scale, ternary)
 
 
 def bitlinear_backward(dout, cache, add_to=None):
@@ -108,6 +130,7 @@ def bitlinear_backward(dout, cache, add_to=None):
     rows, drows = values.reshape(-1, values.shape[-1]), dout.reshape(-1, dout.shape[-1])
     dinp = matmul(drows, codes, row_scale=_one(scale))
     if inp_scale is not None:
-        rows = scale_rows(memory.empty(rows.shape), rows, inp_scale.reshape(-1, 1))
+        rows = contiguous(rows, rows.dtype)
+        drows = scale_rows(memory.empty(drows.shape), drows, inp_scale.reshape(-1, 1))
     dweight = matmul(drows, rows, transpose_a=True, add_to=add_to[0] if add_to else None)
     return dinp.reshape(values.shape), dweight

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .precision import round_bfloat16, rounds_products
+from .precision import rounded
 
 
 def matmul(a: np.ndarray, b: np.ndarray, *, transpose_a: bool = False, transpose_b: bool = False,
@@ -12,14 +12,13 @@ def matmul(a: np.ndarray, b: np.ndarray, *, transpose_a: bool = False, transpose
     """out = row_scale (a b) + bias, where a and b may be stored transposed.
 
     A linear layer needs three of them: inp weight^T forward, dout weight for the input's gradient
-    and dout^T inp for the weight's.  Within `autocast("bfloat16")` a and b are rounded to it first.
+    and dout^T inp for the weight's.  Within `autocast` a and b are rounded first.
 
     Shapes    a (M, K) or stored (K, M); b (K, N) or stored (N, K); bias (N,); row_scale (M, 1) or (1, 1) -> out (M, N)
     add_to    an array (M, N) the product is added to, in place; it is then also what is returned
     """
     a, b = a.T if transpose_a else a, b.T if transpose_b else b
-    if rounds_products():
-        a, b = round_bfloat16(a), round_bfloat16(b)
+    a, b = rounded(a, 1), rounded(b, 0)
     out = a @ b                                                                     # (M, K) (K, N) -> (M, N)
     if row_scale is not None:
         out *= row_scale                                                            # (M, N)

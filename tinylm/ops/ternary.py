@@ -79,8 +79,9 @@ def bitlinear_backward(dout, cache, add_to=None):
     Source    Bengio et al. 2013, arXiv:1308.3432, section 4 (the straight-through estimator)
     """
     values, inp_scale, (codes, scale) = cache
-    rows = (values if inp_scale is None else values * inp_scale).reshape(-1, values.shape[-1])  # (N, K)
-    drows = dout.reshape(-1, dout.shape[-1])                                        # (N, M)
+    rows, drows = values.reshape(-1, values.shape[-1]), dout.reshape(-1, dout.shape[-1])  # (N, K), (N, M)
     dinp = matmul(drows, codes.astype(dout.dtype)) * scale                          # (N, K)
+    if inp_scale is not None:
+        drows = drows * inp_scale.reshape(-1, 1)                                    # codes stay integers
     dweight = matmul(drows, rows, transpose_a=True, add_to=add_to[0] if add_to else None)
     return dinp.reshape(values.shape), dweight

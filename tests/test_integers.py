@@ -1,0 +1,107 @@
+"""Products of integers: 16-bit fixed point and ternary weights times bytes; exact where they promise to be."""
+from __future__ import annotations
+
+import platform
+import re
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_kernels_targets import FLAT, INDEX, _assembly
+
+from tinylm import kernels, ops
+from tinylm.kernels import integers, simd
+from tinylm.ops.precision import CHUNK, LARGEST, autocast, round_int16
+
+WORDS, STEPS = numba.int32[::1], numba.float32[::1]
+EDGES = st.sampled_from([1, 2, 3, 5, 15, 16, 17, 33, 97])
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 7]),
+       st.sampled_from([0, 1]))
+def test_numbers_become_multiples_of_a_step_of_their_chunk(seed, size, axis):
+    rng = np.random.default_rng(seed)
+    x = (rng.standard_normal((size, size % 5 + 1)) * 10.0 ** rng.integers(-3, 4)).astype(np.float32)
+    x = x if axis == 0 else np.ascontiguousarray(x.T)
+    got = np.moveaxis(round_int16(x, axis), axis, 0)
+    for k in range(0, size, CHUNK):
+        part, found = np.moveaxis(x, axis, 0)[k:k + CHUNK].astype(float), got[k:k + CHUNK]
+        step = np.abs(part).max(0) / LARGEST
+        codes = found / step
+        assert np.abs(codes - np.rint(codes)).max() < 1e-3
+        assert np.abs(codes).max() < LARGEST + 1e-3
+        assert np.all(np.abs(found - part) <= 0.501 * step), "float32 chooses, so nearly the nearest"
+
+
+def test_a_chunk_that_is_not_finite_is_nan_and_no_other():
+    x = np.ones((2 * CHUNK, 3), np.float32)
+    x[5, 1], x[CHUNK + 5, 2] = np.inf, np.nan
+    got = round_int16(x, 0)
+    assert np.isnan(got[:CHUNK, 1]).all() and np.isnan(got[CHUNK:, 2]).all()
+    assert np.isfinite(got[CHUNK:, :2]).all() and np.isfinite(got[:CHUNK, ::2]).all()
+    with autocast("int16"):
+        for a, b, turn in ((x, np.ones((2 * CHUNK, 4), np.float32), {"transpose_a": True}),
+                           (np.ascontiguousarray(x.T), np.ones((4, 2 * CHUNK), np.float32), {"transpose_b": True})):
+            out = kernels.matmul(a, b, **turn)
+            assert np.isnan(out[1:]).all() and np.isfinite(out[0]).all(), "a diverging run must show"
+
+
+@pytest.mark.parametrize("turn", [(False, True), (False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_codes_do_not_overflow(turn, sign):
+    """Every code the largest there is, for more than two chunks: any bit more and int32 would wrap around."""
+    K = 2 * CHUNK + 1
+    a = np.ones((K, 7) if turn[0] else (7, K), np.float32)
+    b = np.full((5, K) if turn[1] else (K, 5), sign, np.float32)
+    with autocast("int16"):
+        out = kernels.matmul(a, b, transpose_a=turn[0], transpose_b=turn[1])
+    np.testing.assert_allclose(out, sign * K, rtol=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), EDGES, st.sampled_from([1, 4, 127, 128, 129, 384, 1151]), EDGES,
+       st.sampled_from(["random", "ones", "minus"]), st.sampled_from(["random", "top", "bottom", "turns"]))
+def test_products_of_bytes_are_exact(seed, N, K, M, weights, tokens):
+    """The sums of 16 bits on the way are as large as they can get where all weights are 1 and all codes +-127."""
+    rng = np.random.default_rng(seed)
+    codes = {"random": rng.integers(-1, 2, (M, K)), "ones": np.ones((M, K)), "minus": -np.ones((M, K))}[weights]
+    inp = {"random": rng.standard_normal((N, K)), "top": np.ones((N, K)), "bottom": -np.ones((N, K)),
+           "turns": np.resize([1.0, -1.0], (N, K))}[tokens].astype(np.float32)
+    ternary = ops.ternary.Ternary(codes.astype(np.int8), np.float32(0.37))
+    want, _ = ops.bitlinear_forward(inp, ternary, 8)
+    got, _ = kernels.bitlinear_forward(inp, ternary, 8)
+    np.testing.assert_array_equal(got, want)
+    assert not np.signbit(got[want == 0]).any()
+
+
+@given(st.integers(0, 2**32 - 1), EDGES, st.sampled_from([1, 33, 600]), EDGES, st.booleans())
+def test_bits_do_not_depend_on_the_number_of_threads(seed, M, K, N, turned):
+    rng = np.random.default_rng(seed)
+    a, b = rng.standard_normal((K, M) if turned else (M, K)), rng.standard_normal((N, K))
+    a, b, before = a.astype(np.float32), b.astype(np.float32), numba.get_num_threads()
+    ternary, found = kernels.ternarize(b), []
+    try:
+        for count in {1, before}:
+            numba.set_num_threads(count)
+            with autocast("int16"):
+                found.append((kernels.matmul(a, b, transpose_a=turned, transpose_b=True),
+                              kernels.bitlinear_forward(b, ternary, 8)[0]))
+    finally:
+        numba.set_num_threads(before)
+    for other in found[1:]:
+        for x, y in zip(found[0], other):
+            np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize(("tile", "arguments", "instruction"), [
+    (integers._tile_pairs, (FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, WORDS, INDEX, INDEX, INDEX, WORDS, INDEX, INDEX,
+                            STEPS, INDEX, STEPS, INDEX, INDEX, INDEX), r"vpmaddwd|vpdpwssd"),
+    (integers._tile_bytes, (WORDS, WORDS, INDEX, INDEX, WORDS, INDEX, INDEX, INDEX), r"vpmaddubsw|vpdpbusd")],
+    ids=["pairs", "bytes"])
+@pytest.mark.skipif("avx2" not in simd.target_features() or platform.machine().lower() not in ("x86_64", "amd64"),
+                    reason="needs AVX2")
+def test_tiles_are_products_of_integers_on_whole_registers(tile, arguments, instruction):
+    lanes = 16 if "avx512bw" in simd.target_features() else 8
+    code = _assembly(tile, *arguments)
+    assert len(re.findall(rf"\b(?:{instruction})\b.*%[yz]mm", code)) >= simd.ROWS * simd.WIDE // lanes

@@ -1,0 +1,431 @@
+"""Matrix products of integers: 16-bit fixed-point numbers, and ternary weights times 8-bit activations.
+
+A word is two numbers of 16 bits, or four bytes, that follow each other along the inner dimension k.  Words are laid out
+as `matmul` lays out numbers: b in panels of WIDE columns, [panel][k][WIDE]; a as it stands where k runs along its
+rows, else in strips of the ROWS rows of a tile, [chunk][tile][k][ROWS].  A tile adds up in int32, exactly, and what a
+chunk of k gives becomes float32 once.
+"""
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..ops.precision import CHUNK, LARGEST, SMALLEST
+from . import memory
+from .jit import parallel, serial
+from .quantize import largest
+from .registers import get, put
+from .rows import parts_for
+from .simd import (
+    BYTES_TOGETHER,
+    ROWS,
+    WIDE,
+    add_bytes,
+    add_integers,
+    add_pairs,
+    byte_sums,
+    copy_eight,
+    integers,
+    load,
+    load_integers,
+    multiply_add,
+    spread,
+    spread_integer,
+    store_integers,
+    take_bytes,
+    to_float,
+    transpose8,
+    wide,
+)
+
+EIGHT = 8                            # words that are copied, or turned, together: no fewer than ROWS
+PAIRS = CHUNK // 2                   # words of a chunk
+STRIP = PAIRS * ROWS + EIGHT         # words of a tile and a chunk, and room for what is written beyond them
+TILES_TOGETHER, PANELS_TOGETHER = 16, 4  # whose columns are rounded together
+BYTE_WORDS = BYTES_TOGETHER // 4
+_TOP, _LEAST, _STEP = np.float32(LARGEST), np.float32(SMALLEST), np.float32(1 / LARGEST)
+_ZERO, _NAN, _INFINITE = np.float32(0), np.float32(np.nan), np.float32(np.inf)
+_LOW, _HALF_WORD = np.int32(0xFFFF), np.int32(16)
+NEXT, ROWS_APART = np.int64(1), np.int64(ROWS)  # from row to row and from k to k in a strip
+
+
+# ----------------------------------------------------------------------------------------- rounding to 16 bits
+@serial
+def _steps(top):
+    """(what numbers are multiplied with to become codes, the step of the codes); see `ops.precision.round_int16`."""
+    if not top < _INFINITE:
+        return _ZERO, _NAN
+    return _TOP / top if top > _LEAST else _ZERO, top * _STEP
+
+
+@serial
+def _round_part(codes, x, inverse):
+    for i in range(x.size):
+        codes[i] = np.int16(np.rint(x[i] * inverse)) if inverse > _ZERO else np.int16(0)
+
+
+@serial
+def _round_row(codes, steps, x):
+    """codes of a row x, and the step of each chunk; codes beyond x are 0."""
+    for chunk in range(steps.size):
+        low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, x.size)
+        inverse, steps[chunk] = _steps(largest(x[low:high]))
+        _round_part(codes[low:high], x[low:high], inverse)
+    for i in range(x.size, codes.size):
+        codes[i] = np.int16(0)
+
+
+@serial
+def _widen_row(codes, x):
+    """Integers x as they stand; codes beyond x are 0."""
+    for i in range(x.size):
+        codes[i] = np.int16(x[i])
+    for i in range(x.size, codes.size):
+        codes[i] = np.int16(0)
+
+
+@parallel
+def _round_rows(codes, steps, x, parts):
+    """codes int16 (N, K rounded up to be even) and steps (chunks, N) of x (N, K)."""
+    N = x.shape[0]
+    for part in prange(parts):
+        for n in range(N * part // parts, N * (part + 1) // parts):
+            _round_row(codes[n], steps[:, n], x[n])
+
+
+@parallel
+def _widen_rows(codes, x, parts):
+    N = x.shape[0]
+    for part in prange(parts):
+        for n in range(N * part // parts, N * (part + 1) // parts):
+            _widen_row(codes[n], x[n])
+
+
+@serial
+def _raise_tops(tops, x):
+    bits = x.view(np.int32)
+    for c in range(tops.size):
+        tops[c] = max(tops[c], np.int32(bits[c] & np.int32(0x7FFFFFFF)))
+
+
+@serial
+def _pair_row(words, x0, x1, inverse):
+    for c in range(x0.size):
+        low, high = np.int32(np.rint(x0[c] * inverse[c])), np.int32(np.rint(x1[c] * inverse[c]))
+        words[c] = np.int32(np.int32(high << _HALF_WORD) | np.int32(low & _LOW))
+
+
+@serial
+def _pair_codes(words, x0, x1):
+    for c in range(x0.size):
+        words[c] = np.int32(np.int32(np.int32(x1[c]) << _HALF_WORD) | np.int32(np.int32(x0[c]) & _LOW))
+
+
+@serial
+def _spread_words(words, at, width, between, row, columns):
+    """words[at + panel between + c] = row[panel width + c], for panels of `width` columns."""
+    panel = 0
+    while panel * width < columns:
+        if width == ROWS:
+            copy_eight(words, at + panel * between, row, panel * width)
+        else:
+            store_integers(words, at + panel * between, load_integers(row, panel * width))
+        panel += 1
+
+
+@parallel
+def _round_columns(words, steps, x, N, K, width, together, between, of_chunk, zeros, scratch):
+    """Words of the columns of x (K, N), flat, in panels or strips of `width` columns.
+
+    steps     (chunks, columns of all panels), or none for integers as they stand
+    between   words from panel to panel, of_chunk from chunk to chunk
+    scratch   int32 (parts, 3, columns that are rounded together and EIGHT more)
+    """
+    panels, chunks, parts = (N + width - 1) // width, (K + CHUNK - 1) // CHUNK, scratch.shape[0]
+    groups = (panels + together - 1) // together
+    for part in prange(parts):
+        row, tops = scratch[part, 0], scratch[part, 1]
+        inverse = scratch[part, 2].view(np.float32)
+        for task in range(chunks * groups * part // parts, chunks * groups * (part + 1) // parts):
+            chunk, panel = task // groups, task % groups * together
+            low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, K)
+            first = panel * width
+            columns = min(together * width, N - first)
+            at = chunk * of_chunk + panel * between
+            row[columns:] = 0
+            if steps.size:
+                tops[:] = 0
+                for k in range(low, high):
+                    _raise_tops(tops[:columns], x[k * N + first:k * N + first + columns])
+                for c in range(columns):
+                    inverse[c], steps[chunk, first + c] = _steps(np.int32(tops[c]).view(np.float32))
+            for k in range(low, high, 2):
+                x0 = x[k * N + first:k * N + first + columns]
+                x1 = x[(k + 1) * N + first:(k + 1) * N + first + columns] if k + 1 < K else zeros[:columns]
+                if steps.size:
+                    _pair_row(row[:columns], x0, x1, inverse)
+                else:
+                    _pair_codes(row[:columns], x0, x1)
+                _spread_words(words, at + (k - low) // 2 * width, width, between, row, columns)
+
+
+@serial
+def _turn(panels, at, words, first, rows, count):
+    """panels[at + k WIDE + r] = words[first + r count + k] for r < rows and k < count; 0 for other r < WIDE."""
+    whole_rows, whole = rows // EIGHT * EIGHT, count // EIGHT * EIGHT
+    for r in range(0, whole_rows, EIGHT):
+        for k in range(0, whole, EIGHT):
+            transpose8(panels, at + k * WIDE + r, WIDE, words, first + r * count + k, count)
+    for k in range(count):
+        for r in range(whole_rows if k < whole else np.int64(0), rows):
+            panels[at + k * WIDE + r] = words[first + r * count + k]
+        for r in range(rows, WIDE):
+            panels[at + k * WIDE + r] = 0
+
+
+@parallel
+def _turn_all(panels, words, N, count, parts):
+    whole = (N + WIDE - 1) // WIDE
+    for part in prange(parts):
+        for panel in range(whole * part // parts, whole * (part + 1) // parts):
+            _turn(panels, panel * WIDE * count, words, panel * WIDE * count, min(WIDE, N - panel * WIDE), count)
+
+
+def _turned(words, N, count):
+    """Panels of a matrix whose N columns are the rows of words (N, count)."""
+    panels = memory.empty(-(-N // WIDE) * WIDE * count, np.int32)
+    _turn_all(panels, words.reshape(-1), N, count, parts_for(words.size, numba.get_num_threads()))
+    return panels
+
+
+def _chunks(K):
+    return -(-K // CHUNK)
+
+
+def round_rows(x):
+    """(words (N, K/2), steps (chunks, N)) of float32 x (N, K)."""
+    N, K = x.shape
+    words, steps = memory.empty((N, -(-K // 2)), np.int32), memory.empty((_chunks(K), N))
+    _round_rows(words.view(np.int16), steps, x, parts_for(x.size, numba.get_num_threads()))
+    return words, steps
+
+
+def _columns(x, width, together, between, of_chunk, size):
+    K, N = x.shape
+    across = -(-N // width) * width
+    words = memory.empty(size, np.int32)
+    steps = memory.empty((_chunks(K) if x.dtype != np.int8 else 0, across))
+    steps[:, N:] = 0
+    tasks = _chunks(K) * -(-across // (together * width))
+    parts = min(tasks, parts_for(x.size, numba.get_num_threads()))
+    _round_columns(words, steps, x.reshape(-1), N, K, width, together, between, of_chunk,
+                   np.zeros(together * width, x.dtype), memory.empty((parts, 3, together * width + EIGHT), np.int32))
+    return words, steps
+
+
+def round_strips(x):
+    """(strips, steps (chunks, columns of all tiles)) of x (K, M): what a transposed a is multiplied as."""
+    K, M = x.shape
+    tiles = -(-M // ROWS)
+    return _columns(x, ROWS, TILES_TOGETHER, STRIP, tiles * STRIP, _chunks(K) * tiles * STRIP)
+
+
+def round_panels(b, transposed):
+    """(panels, steps (chunks, columns of all panels)) of b (K, N), or (N, K) if transposed; float32 or int8.
+
+    Codes of int8 are exact as they stand: their step is 1.
+    """
+    if not transposed:
+        K, N = b.shape
+        count = -(-K // 2)
+        panels, steps = _columns(b, WIDE, PANELS_TOGETHER, WIDE * count, WIDE * PAIRS, -(-N // WIDE) * WIDE * count)
+    else:
+        N, K = b.shape
+        if b.dtype == np.int8:
+            words, steps = memory.empty((N, -(-K // 2)), np.int32), memory.empty((0, N))
+            _widen_rows(words.view(np.int16), b, parts_for(b.size, numba.get_num_threads()))
+        else:
+            words, of_rows = round_rows(b)
+            steps = memory.empty((len(of_rows), -(-N // WIDE) * WIDE))
+            steps[:, :N], steps[:, N:] = of_rows, 0
+        panels = _turned(words, N, words.shape[1])
+    return panels, steps if steps.size else np.ones((_chunks(K), -(-N // WIDE) * WIDE), np.float32)
+
+
+# ------------------------------------------------------------------------------------------------- products
+@serial
+def _finish(out, at, begin, ist, total, row_step, r, column_step, c, columns):
+    """out = begin + total row_step column_step, for the lanes of one row."""
+    step = multiply_add(wide(), spread(row_step, r, wide()), load(column_step, c, wide()))
+    put(out, at, multiply_add(get(begin, ist, wide(), columns), to_float(total), step), columns)
+
+
+@serial
+def _tile_pairs(out, io, ldo, begin, ist, lds, a, ia, rs, ks, b, ib, words, row_step, r, column_step, c, rows, columns):
+    """`matmul.tile` for words of two numbers; row_step[r ...] and column_step[c ...] are theirs."""
+    last = rows - 1
+    i0, i1, i2 = ia, ia + min(1, last) * rs, ia + min(2, last) * rs
+    i3, i4, i5 = ia + min(3, last) * rs, ia + min(4, last) * rs, ia + min(5, last) * rs
+    c0, c1, c2, c3, c4, c5 = integers(), integers(), integers(), integers(), integers(), integers()
+    for k in range(words):
+        x, at = load_integers(b, ib + k * WIDE), k * ks
+        c0 = add_pairs(c0, spread_integer(a, i0 + at), x)
+        c1 = add_pairs(c1, spread_integer(a, i1 + at), x)
+        c2 = add_pairs(c2, spread_integer(a, i2 + at), x)
+        c3 = add_pairs(c3, spread_integer(a, i3 + at), x)
+        c4 = add_pairs(c4, spread_integer(a, i4 + at), x)
+        c5 = add_pairs(c5, spread_integer(a, i5 + at), x)
+    _finish(out, io, begin, ist, c0, row_step, r, column_step, c, columns)
+    if rows > 1:
+        _finish(out, io + ldo, begin, ist + lds, c1, row_step, r + 1, column_step, c, columns)
+    if rows > 2:
+        _finish(out, io + 2 * ldo, begin, ist + 2 * lds, c2, row_step, r + 2, column_step, c, columns)
+    if rows > 3:
+        _finish(out, io + 3 * ldo, begin, ist + 3 * lds, c3, row_step, r + 3, column_step, c, columns)
+    if rows > 4:
+        _finish(out, io + 4 * ldo, begin, ist + 4 * lds, c4, row_step, r + 4, column_step, c, columns)
+    if rows > 5:
+        _finish(out, io + 5 * ldo, begin, ist + 5 * lds, c5, row_step, r + 5, column_step, c, columns)
+
+
+@serial
+def _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, first, last, left, right):
+    """As `matmul._share`; row_steps (chunks, M or more), column_steps (chunks, N or more)."""
+    tiles, count = (M + ROWS - 1) // ROWS, (K + 1) // 2
+    for chunk in range(row_steps.shape[0]):
+        words = (min(CHUNK, K - chunk * CHUNK) + 1) // 2
+        for t in range(first, last):
+            row = t * ROWS
+            ia, rs, ks = row * count + chunk * PAIRS, count, NEXT
+            if strips:
+                ia, rs, ks = (chunk * tiles + t) * STRIP, NEXT, ROWS_APART
+            for column in range(left, right, WIDE):
+                at = row * N + column
+                ib = column * count + chunk * PAIRS * WIDE
+                begin, ist, step = start, row * lds + column * css, lds
+                if chunk > 0:  # go on from what the chunks before this one have left
+                    begin, ist, step = out, at, N
+                _tile_pairs(out, at, N, begin, ist, step, a, ia, rs, ks, b, ib, words, row_steps[chunk], row,
+                            column_steps[chunk], column, min(ROWS, M - row), min(WIDE, N - column))
+
+
+@parallel
+def _product_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, rows, columns):
+    tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
+    for part in prange(rows * columns):
+        r, c = part // columns, part % columns
+        _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K,
+                     tiles * r // rows, tiles * (r + 1) // rows,
+                     panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
+
+
+def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N, row_scale=None):
+    """out = start + row_scale (a b) for float32 a (M, K), or (K, M), and b in panels; see `matmul._share` for start."""
+    K, M = a.shape if transpose_a else a.shape[::-1]
+    words, steps = round_strips(a) if transpose_a else round_rows(a)
+    if row_scale is not None:
+        steps = steps.copy()
+        steps[:, :M] *= row_scale.reshape(-1)
+    _product_pairs(out, start, lds, css, words.reshape(-1), steps, transpose_a, panels, column_steps, M, N, K,
+                   *grid(M, N, numba.get_num_threads()))
+
+
+def grid(M, N, threads):
+    """(rows, columns): how a product is cut into a part for each thread, of which the largest is smallest."""
+    tiles, panels = -(-M // ROWS), -(-N // WIDE)
+    cuts = [(rows, threads // rows) for rows in range(threads, 0, -1) if threads % rows == 0]
+    return min(cuts, key=lambda cut: -(-tiles // cut[0]) * -(-panels // cut[1]))
+
+
+# -------------------------------------------------------------------------------- ternary weights, 8-bit activations
+@serial
+def _raise_row(out, codes):
+    """codes + 1 as bytes: 0 .. 2; 0 beyond the codes."""
+    for i in range(codes.size):
+        out[i] = np.uint8(codes[i] + np.int8(1))
+    for i in range(codes.size, out.size):
+        out[i] = np.uint8(0)
+
+
+@parallel
+def _raise_rows(out, codes, parts):
+    M = codes.shape[0]
+    for part in prange(parts):
+        for m in range(M * part // parts, M * (part + 1) // parts):
+            _raise_row(out[m], codes[m])
+
+
+def ternary_panels(codes):
+    """Panels of a ternary matrix (M, K), int8, to be multiplied as the transposed b: words of codes + 1."""
+    M, K = codes.shape
+    words = memory.empty((M, -(-K // 4)), np.int32)
+    _raise_rows(words.view(np.uint8), codes, parts_for(codes.size, numba.get_num_threads()))
+    return _turned(words, M, words.shape[1])
+
+
+@serial
+def _take(totals, r, sums, fresh):
+    """Lanes of row r of the totals + sums; `fresh`: there are none yet."""
+    store_integers(totals, r * WIDE, take_bytes(integers() if fresh else load_integers(totals, r * WIDE), sums))
+
+
+@serial
+def _tile_bytes(totals, a, ia, rs, b, ib, words, rows):
+    """totals (ROWS, WIDE) = the products of ROWS rows of a and a panel."""
+    last = rows - 1
+    i0, i1, i2 = ia, ia + min(1, last) * rs, ia + min(2, last) * rs
+    i3, i4, i5 = ia + min(3, last) * rs, ia + min(4, last) * rs, ia + min(5, last) * rs
+    for low in range(0, words, BYTE_WORDS):
+        c0, c1, c2, c3, c4, c5 = byte_sums(), byte_sums(), byte_sums(), byte_sums(), byte_sums(), byte_sums()
+        for k in range(low, min(low + BYTE_WORDS, words)):
+            x = load_integers(b, ib + k * WIDE)
+            c0 = add_bytes(c0, x, spread_integer(a, i0 + k))
+            c1 = add_bytes(c1, x, spread_integer(a, i1 + k))
+            c2 = add_bytes(c2, x, spread_integer(a, i2 + k))
+            c3 = add_bytes(c3, x, spread_integer(a, i3 + k))
+            c4 = add_bytes(c4, x, spread_integer(a, i4 + k))
+            c5 = add_bytes(c5, x, spread_integer(a, i5 + k))
+        fresh = low == 0
+        _take(totals, 0, c0, fresh)
+        _take(totals, 1, c1, fresh)
+        _take(totals, 2, c2, fresh)
+        _take(totals, 3, c3, fresh)
+        _take(totals, 4, c4, fresh)
+        _take(totals, 5, c5, fresh)
+
+
+@serial
+def _share_bytes(out, a, minus_sums, steps, b, M, N, words, totals, first, last, left, right):
+    for t in range(first, last):
+        row = t * ROWS
+        rows = min(ROWS, M - row)
+        for column in range(left, right, WIDE):
+            _tile_bytes(totals, a, row * words, words, b, column * words, words, rows)
+            for r in range(rows):
+                total = add_integers(load_integers(totals, r * WIDE), spread_integer(minus_sums, row + r))
+                put(out, (row + r) * N + column,
+                    multiply_add(wide(), to_float(total), spread(steps, row + r, wide())), min(WIDE, N - column))
+
+
+@parallel
+def _product_bytes(out, a, minus_sums, steps, b, M, N, words, totals, rows, columns):
+    tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
+    for part in prange(rows * columns):
+        r, c = part // columns, part % columns
+        _share_bytes(out, a, minus_sums, steps, b, M, N, words, totals[part],
+                     tiles * r // rows, tiles * (r + 1) // rows,
+                     panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
+
+
+def multiply_bytes(words, minus_sums, steps, panels, N):
+    """out (M, N) = steps (a b): a in words (M, K/4) of activation codes, b in `ternary_panels`; sums are exact.
+
+    minus_sums    (M,): -sum(a) of each row, since panels hold weights + 1
+    steps         (M,): what each row of the integer product is multiplied with
+    """
+    M, count = words.shape
+    out, cut = memory.empty((M, N)), grid(M, N, numba.get_num_threads())
+    _product_bytes(out.reshape(-1), words.reshape(-1), minus_sums, steps, panels, M, N, count,
+                   memory.empty((cut[0] * cut[1], ROWS * WIDE + 16), np.int32), *cut)
+    return out
