@@ -104,9 +104,10 @@ _LIBRARY = re.compile(r"\b_?(exp|exp2|expm1|tanh)f?\b(?=[,@)\s]|$)", re.MULTILIN
 USERS_OF_EXP = {
     "log of the sum of exp": (cross_entropy._log_sum_exp, FLAT),
     "probabilities of a row": (cross_entropy._prob_row, FLAT, FLAT, FLOAT, FLOAT),
-    "attention's softmax": (attention._softmax_row, FLAT, FLOAT),
-    "attention, backward": (attention._gradient_row, FLAT, FLAT, FLOAT, FLOAT, numba.uint32[::1], numba.uint32,
-                            FLOAT, FLOAT),
+    "attention's softmax": (attention._exponentials, FLAT),
+    "attention, backward": (attention._gradient_row, FLAT, FLAT, FLOAT, FLOAT),
+    "attention, backward with dropout": (attention._dropped_gradient_row, FLAT, FLAT, FLOAT, FLOAT,
+                                         numba.uint16[::1], numba.int64, FLOAT),
     "gelu": (activations._gelu_forward_range, FLAT, FLAT),
     "gelu, backward": (activations._gelu_backward_range, FLAT, FLAT, FLAT),
 }
