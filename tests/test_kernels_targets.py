@@ -16,7 +16,7 @@ import numba
 import numpy as np
 import pytest
 
-from tinylm.kernels import activations, attention, cross_entropy, jit, machine, simd
+from tinylm.kernels import activations, attention, cross_entropy, jit, machine, residual, simd
 from tinylm.kernels.matmul import tile
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -97,6 +97,13 @@ def test_a_tile_is_fused_multiply_adds_on_the_widest_registers():
     # Each of the ROWS rows of a step of k takes WIDE lanes; unrolling makes it more, never fewer.
     assert len(re.findall(pattern, code)) >= simd.ROWS * simd.WIDE // lanes
     assert not re.search(r"\bv?mulps\b|\bv?mulss\b|\bfmaf?\b", code), "a product that is not fused"
+
+
+@pytest.mark.skipif("avx2" not in simd.target_features(), reason="needs AVX2")
+def test_dropout_draws_several_counters_at_once():
+    words = (numba.uint32[::1],) * 4
+    code = _assembly(residual._fill, *words, numba.uint64, numba.uint64[::1])
+    assert re.search(r"\bvpmuludq\b.*%[yz]mm", code)
 
 
 _LIBRARY = re.compile(r"\b_?(exp|exp2|expm1|tanh)f?\b(?=[,@)\s]|$)", re.MULTILINE)

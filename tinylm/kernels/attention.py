@@ -24,7 +24,7 @@ from ..ops.random import DropoutKey
 from . import memory
 from .jit import inlined, parallel, serial
 from .matmul import contiguous, dot, tile
-from .residual import mask_arguments, mask_numbers
+from .residual import dropped, mask_arguments, mask_numbers, mask_scratch
 from .simd import (
     ROWS,
     TILE,
@@ -236,14 +236,13 @@ def _exponentials(row):
 @serial
 def _drop(row, numbers, threshold):
     """0 where a number is below the threshold."""
-    limit = np.int32(threshold)
     for j in range(row.size):
-        row[j] = np.float32(0.0) if np.int32(numbers[j]) < limit else row[j]
+        row[j] *= np.float32(0.0) if dropped(numbers[j], threshold) else np.float32(1.0)
 
 
 @serial
-def _forward_head(out, log_sums, inp, offset, C, D, T, scratch, seen, zeros, mask_row, numbers, key, threshold, keep,
-                  scale, window):
+def _forward_head(out, log_sums, inp, offset, C, D, T, scratch, seen, zeros, mask_row, numbers, words, key,
+                  threshold, keep, scale, window):
     """One head of one sequence.  inp, out: flat; `offset` of the head's first query in inp."""
     columns, height, ld = _whole(D), _whole(T), _line_up(T)
     size, part = columns * height, columns * BLOCK_ROWS
@@ -266,14 +265,14 @@ def _forward_head(out, log_sums, inp, offset, C, D, T, scratch, seen, zeros, mas
                 top, total = _exponentials(seen_by_i)
                 log_sums[i], factor[i - q0] = top + np.log(total), keep / total
                 if threshold:
-                    mask_numbers(numbers[:(T + 7) // 8 * 8], mask_row + i, key)
+                    mask_numbers(numbers, words, mask_row + i, key)
                     _drop(seen_by_i, numbers[first:], threshold)
         _weighted(mixed, columns, score, ld, values, height, q0, q1, window, zeros)
         _give(out, q0 * C, C, mixed, 0, columns, q1 - q0, D, factor, 1)
 
 
 @parallel
-def _forward(out, log_sums, inp, heads, window, scratch, numbers, seen, zeros, key, threshold, keep, scale):
+def _forward(out, log_sums, inp, heads, window, scratch, numbers, words, seen, zeros, key, threshold, keep, scale):
     B, T, C = out.shape
     D, parts = C // heads, scratch.shape[0]
     flat = inp.reshape(-1)
@@ -281,7 +280,8 @@ def _forward(out, log_sums, inp, heads, window, scratch, numbers, seen, zeros, k
         for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
             b, h = task // heads, task % heads
             _forward_head(out[b].reshape(-1)[h * D:], log_sums[b, h], flat, b * T * 3 * C + h * D, C, D, T,
-                          scratch[part], seen, zeros, task * T, numbers[part], key, threshold, keep, scale, window)
+                          scratch[part], seen, zeros, task * T, numbers[part], words[part], key, threshold, keep,
+                          scale, window)
 
 
 # ------------------------------------------------------------------------------------ backward
@@ -297,17 +297,16 @@ def _gradient_row(prob, dprob, log_sum, delta):
 @serial
 def _dropped_gradient_row(prob, dprob, log_sum, delta, numbers, threshold, keep):
     """As `_gradient_row` with dropout; prob <- what the values were weighted with."""
-    limit = np.int32(threshold)
     for j in range(prob.size):
         p = _exp_below(prob[j] - log_sum)
-        factor = np.float32(0.0) if np.int32(numbers[j]) < limit else keep
+        factor = np.float32(0.0) if dropped(numbers[j], threshold) else keep
         prob[j] = p * factor
         dprob[j] = p * (dprob[j] * factor - delta)
 
 
 @serial
-def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, scratch, seen, zeros, mask_row, numbers, key,
-                   threshold, keep, scale, window):
+def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, scratch, seen, zeros, mask_row, numbers, words,
+                   key, threshold, keep, scale, window):
     """One head of one sequence.  dout, out: flat, from the head's first element; dinp like inp."""
     columns, height, ld = _whole(D), _whole(T), _line_up(T)
     size, part = columns * height, columns * BLOCK_ROWS
@@ -338,7 +337,7 @@ def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, scratch, see
                 low, high = (i - q0) * ld + first, (i - q0) * ld + _whole(last)
                 delta = dot(douts[(i - q0) * columns:(i - q0) * columns + D], out[i * C:i * C + D])
                 if threshold:
-                    mask_numbers(numbers[:(T + 7) // 8 * 8], mask_row + i, key)
+                    mask_numbers(numbers, words, mask_row + i, key)
                     _dropped_gradient_row(prob[low:high], dprob[low:high], log_sums[i], delta, numbers[first:],
                                           threshold, keep)
                 else:
@@ -352,7 +351,7 @@ def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, scratch, see
 
 
 @parallel
-def _backward(dinp, dout, out, log_sums, inp, heads, window, scratch, numbers, seen, zeros, key, threshold, keep,
+def _backward(dinp, dout, out, log_sums, inp, heads, window, scratch, numbers, words, seen, zeros, key, threshold, keep,
               scale):
     B, T, C = out.shape
     D, parts = C // heads, scratch.shape[0]
@@ -361,8 +360,8 @@ def _backward(dinp, dout, out, log_sums, inp, heads, window, scratch, numbers, s
         for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
             b, h = task // heads, task % heads
             _backward_head(dflat, dout[b].reshape(-1)[h * D:], out[b].reshape(-1)[h * D:], log_sums[b, h], flat,
-                           b * T * 3 * C + h * D, C, D, T, scratch[part], seen, zeros, task * T, numbers[part], key,
-                           threshold, keep, scale, window)
+                           b * T * 3 * C + h * D, C, D, T, scratch[part], seen, zeros, task * T, numbers[part],
+                           words[part], key, threshold, keep, scale, window)
 
 
 _NO_MASK = mask_arguments(DropoutKey(0, 0, 0, 0), 0.0)
@@ -389,7 +388,7 @@ def _arguments(shape, heads, rate, key, scale, window, matrices, blocks, scores)
     floats = (matrices * height * columns + BLOCK_ROWS * (blocks * columns + scores * ld + 1) + TILE * TILE)
     mask = _NO_MASK if key is None or rate == 0 else mask_arguments(key, rate)
     return (np.int64(window), memory.empty((parts, -(-floats // LINE) * LINE)),
-            memory.empty((parts, height + 8), np.uint16), *_seen(T, window), *mask,
+            *mask_scratch(parts, T, PANEL), *_seen(T, window), *mask,
             np.array([_scale(scale, D), 1], np.float32))
 
 
