@@ -416,41 +416,71 @@ def attention_backward(dout, cache):
 
 
 @serial
+def _divide(row, by):
+    inverse = np.float32(1.0) / by
+    for i in range(row.size):
+        row[i] *= inverse
+
+
+@serial
 def _add_scaled(out, x, factor):
     for i in range(out.size):
         out[i] += factor * x[i]
 
 
 @serial
-def _extend_query(out, query, past_keys, past_values, low, score, scale):
-    """out (D,) = softmax(scale query . keys) values; this head's keys and values start at column `low`.
+def _ask_for(x, i, count):
+    for j in range(0, count, LINE):
+        prefetch(x, i + j)
 
-    score   one number for each position seen, the first of past_keys to begin with
+
+@serial
+def _extend_query(out, query, past_keys, past_values, at, ld, seen, D, score, scale):
+    """out = softmax(scale query . keys) values for some heads side by side, D columns each, and `seen` positions.
+
+    The rows of a position are read from end to end for all heads together: a head's part alone is too short for
+    the processor to see a pattern in it.
+
+    past_keys, past_values   flat; the heads' columns of the first position seen begin at `at`, `ld` from row to row
+    score                    room for `seen` numbers for each head
     """
-    high = low + query.size
-    for j in range(score.size):
-        score[j] = scale * dot(query, past_keys[j, low:high])
-    _, total = _exponentials(score)
+    width = out.size
+    heads = width // D
+    for j in range(seen):
+        row = at + j * ld
+        _ask_for(past_keys, row + AHEAD * ld, width)
+        for h in range(heads):
+            low = row + h * D
+            score[h * seen + j] = scale * dot(query[h * D:(h + 1) * D], past_keys[low:low + D])
+    for h in range(heads):
+        of_head = score[h * seen:(h + 1) * seen]
+        _, total = _exponentials(of_head)
+        _divide(of_head, total)
     out[:] = 0.0
-    for j in range(score.size):
-        _add_scaled(out, past_values[j, low:high], score[j] / total)
+    for j in range(seen):
+        row = at + j * ld
+        _ask_for(past_values, row + AHEAD * ld, width)
+        for h in range(heads):
+            low = row + h * D
+            _add_scaled(out[h * D:(h + 1) * D], past_values[low:low + D], score[h * seen + j])
 
 
 @parallel
 def _extend(out, inp, past_keys, past_values, length, heads, window, score, scale):
     B, T, C = out.shape
-    D, parts = C // heads, score.shape[0]
+    D, parts, positions = C // heads, score.shape[0], past_keys.shape[1]
+    keys, values = past_keys.reshape(-1), past_values.reshape(-1)
     for part in prange(parts):
-        for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
-            b, low = task // heads, task % heads * D
-            for t in range(T):
-                first = _first_seen(length + t, window)
-                _extend_query(out[b, t, low:low + D], inp[b, t, low:low + D], past_keys[b, first:],
-                              past_values[b, first:], low, score[part, first:length + t + 1], scale)
+        low, high = heads * part // parts * D, heads * (part + 1) // parts * D
+        for row in range(B * T):
+            b, t = row // T, row % T
+            first = _first_seen(length + t, window)
+            _extend_query(out[b, t, low:high], inp[b, t, low:high], keys, values, (b * positions + first) * C + low, C,
+                          length + t + 1 - first, D, score[part], scale)
 
 
 def attention_extend(inp, past_keys, past_values, length, heads, scale=None, window=0):
-    """See `tinylm.ops.attention_extend`; float32."""
+    """See `tinylm.ops.attention_extend`; float32, past_keys and past_values in C order."""
     shapes.attention(inp, heads)
     inp = contiguous(inp)
     B, T, C = inp.shape[0], inp.shape[1], inp.shape[2] // 3
@@ -459,9 +489,11 @@ def attention_extend(inp, past_keys, past_values, length, heads, scale=None, win
         raise shapes.ShapeError(f"the cache holds {past_keys.shape[1]} positions, {stop} are needed")
     past_keys[:, length:stop] = inp[..., C:2 * C]
     past_values[:, length:stop] = inp[..., 2 * C:]
+    if length == 0 and T > 1:  # nothing came before
+        return attention_forward(inp, heads, scale=scale, window=window)[0]
     out = memory.empty((B, T, C))
     work = B * T * stop * C
-    parts = max(1, min(numba.get_num_threads(), B * heads, work // 100_000))
-    _extend(out, inp, past_keys, past_values, length, heads, np.int64(window or stop), memory.empty((parts, stop)),
-            _scale(scale, C // heads))
+    parts = max(1, min(numba.get_num_threads(), heads, work // 100_000))
+    _extend(out, inp, past_keys, past_values, length, heads, np.int64(window or stop),
+            memory.empty((parts, -(-heads // parts) * stop)), _scale(scale, C // heads))
     return out
