@@ -16,7 +16,7 @@ import numba
 import numpy as np
 import pytest
 
-from tinylm.kernels import activations, attention, cross_entropy, jit, machine, simd
+from tinylm.kernels import activations, attention, cross_entropy, jit, machine, residual, simd
 from tinylm.kernels.matmul import tile
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -99,14 +99,22 @@ def test_a_tile_is_fused_multiply_adds_on_the_widest_registers():
     assert not re.search(r"\bv?mulps\b|\bv?mulss\b|\bfmaf?\b", code), "a product that is not fused"
 
 
+@pytest.mark.skipif("avx2" not in simd.target_features(), reason="needs AVX2")
+def test_dropout_draws_several_counters_at_once():
+    words = (numba.uint32[::1],) * 4
+    code = _assembly(residual._fill, *words, numba.uint64, numba.uint64[::1])
+    assert re.search(r"\bvpmuludq\b.*%[yz]mm", code)
+
+
 _LIBRARY = re.compile(r"\b_?(exp|exp2|expm1|tanh)f?\b(?=[,@)\s]|$)", re.MULTILINE)
 
 USERS_OF_EXP = {
     "log of the sum of exp": (cross_entropy._log_sum_exp, FLAT),
     "probabilities of a row": (cross_entropy._prob_row, FLAT, FLAT, FLOAT, FLOAT),
-    "attention's softmax": (attention._softmax_row, FLAT, FLOAT),
-    "attention, backward": (attention._gradient_row, FLAT, FLAT, FLOAT, FLOAT, numba.uint32[::1], numba.uint32,
-                            FLOAT, FLOAT),
+    "attention's softmax": (attention._exponentials, FLAT),
+    "attention, backward": (attention._gradient_row, FLAT, FLAT, FLOAT, FLOAT),
+    "attention, backward with dropout": (attention._dropped_gradient_row, FLAT, FLAT, FLOAT, FLOAT,
+                                         numba.uint16[::1], numba.int64, FLOAT),
     "gelu": (activations._gelu_forward_range, FLAT, FLAT),
     "gelu, backward": (activations._gelu_backward_range, FLAT, FLAT, FLAT),
 }

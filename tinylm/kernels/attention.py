@@ -1,11 +1,18 @@
 """Twins of `tinylm.ops.attention`: a block of queries at a time, the upper triangle skipped.
 
-One task is one head of one sequence.  It copies the head's keys and values into panels and takes its
-queries BLOCK_ROWS at a time, so that scores never need more than BLOCK_ROWS x T numbers a thread.
-Forward keeps one number a query, ln of its sum of exponentials; backward computes scores again.
+One task is one head of one sequence.  Its rows lie far apart in memory, so they are copied into panels first
+and everything else happens in scratch that stays in the cache: queries are taken BLOCK_ROWS at a time, and
+scores never need more than BLOCK_ROWS x T numbers a thread.  Forward keeps one number a query, ln of its sum of
+exponentials; backward computes scores again.
+
+Panels here have PANEL columns: element (row, column) of a matrix of R rows is number
+column // PANEL * R * PANEL + row * PANEL + column % PANEL.  T and D are padded with zeros to whole panels.
+Scores are rows of `ld` numbers, an odd number of cache lines: they are also read down a column, and with an even
+number those lines would push each other out of the cache.
 """
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numba
@@ -15,15 +22,37 @@ from numba import prange
 from ..ops import shapes
 from ..ops.random import DropoutKey
 from . import memory
-from .jit import parallel, serial
-from .matmul import contiguous, dot, pack_panel, packed_columns, panel_width, tile_any
-from .residual import drop, mask_arguments, mask_numbers
-from .simd import ROWS, WIDE
+from .jit import inlined, parallel, serial
+from .matmul import contiguous, dot, tile
+from .residual import dropped, mask_arguments, mask_numbers, mask_scratch
+from .simd import (
+    ROWS,
+    TILE,
+    WIDE,
+    half,
+    load,
+    load_some,
+    load_words,
+    multiply_add,
+    prefetch,
+    spread,
+    store,
+    store_some,
+    store_words,
+    transpose_tile,
+    wide,
+)
 from .vector_math import exp32
 
-BLOCK_ROWS = 16 * ROWS
-# Typed, because numba compiles a function once more for each literal number it is called with.
-NOUGHT, ONE = np.int64(0), np.int64(1)
+PANEL = min(WIDE, 32)  # of a triangle, wider panels would compute much in vain
+BLOCK_ROWS = 8 * ROWS
+AHEAD = 16             # rows that are asked for before they are copied
+LINE = 16              # float32 in a cache line
+_register = wide if PANEL == WIDE else half
+_tile = inlined(tile.py_func)
+_LOWEST = np.float32(-87.0)  # exp32 goes no further down
+# Bits of a float32: numbers below 0 grow as their other bits shrink.
+_SIGN, _REST, _SMALLEST = np.int32(31), np.int32(0x7FFFFFFF), np.int32(-0x80000000)
 
 
 class AttentionCache(NamedTuple):
@@ -38,182 +67,303 @@ class AttentionCache(NamedTuple):
 
 
 @serial
-def _pack(packed, b, first, ks, cs, K, N):
-    """Panels of the K x N matrix whose element (k, j) is b[first + k ks + j cs]."""
-    column = 0
-    while column < N:
-        width = panel_width(N - column)
-        pack_panel(packed, column * K, b, first + column * cs, ks, cs, K, min(width, N - column), width)
-        column += width
+def _whole(n):
+    """n rounded up to whole panels."""
+    return (n + PANEL - 1) // PANEL * PANEL
 
 
 @serial
-def _times(out, io, ldo, a, ia, rs, ks, packed, depth, skip, K, rows, N, zeros, accumulate):
-    """out (rows, N) = a[:, skip:skip+K] b[skip:skip+K] for at most ROWS rows; b has `depth` rows.
+def _line_up(T):
+    """Numbers from one row of scores to the next."""
+    return ((_whole(T) + LINE - 1) // LINE | 1) * LINE
 
-    accumulate   1: add to what out holds; 0: do not
+
+# ------------------------------------------------------------------------------------ copies
+@serial
+def _take(out, io, row_step, panel_step, inp, ii, ldi, rows, D, factor):
+    """Rows of D numbers, inp[ii + r ldi ...] times factor[0], into scratch; zeros fill the last panel.
+
+    row_step, panel_step   PANEL and rows PANEL for panels; D in whole panels and PANEL for plain rows
     """
-    start = out if accumulate else zeros
-    column = 0
-    while column < N:
-        width, at = panel_width(N - column), io + column
-        tile_any(out, at, ldo, start, at * accumulate, ldo * accumulate, a, ia + skip * ks, rs, ks, packed,
-                 column * depth + skip * width, K, rows, min(width, N - column), width)
-        column += width
+    like = _register()
+    times = spread(factor, 0, like)
+    for r in range(rows):
+        for c in range(0, D, PANEL):
+            at, to = ii + r * ldi + c, io + r * row_step + c // PANEL * panel_step
+            for line in range(0, PANEL, LINE):
+                prefetch(inp, at + AHEAD * ldi + line)
+            x = load(inp, at, like) if c + PANEL <= D else load_some(inp, at, like, D - c)
+            store(out, to, multiply_add(like, x, times))
 
+
+@serial
+def _give(out, io, ldo, inp, ii, ldi, rows, D, factor, step):
+    """Rows of D numbers from scratch: out[io + r ldo ...] = inp[ii + r ldi ...] factor[r step]."""
+    like = _register()
+    for r in range(rows):
+        times = spread(factor, r * step, like)
+        for c in range(0, D, PANEL):
+            x = multiply_add(like, load(inp, ii + r * ldi + c, like), times)
+            if c + PANEL <= D:
+                store(out, io + r * ldo + c, x)
+            else:
+                store_some(out, io + r * ldo + c, x, D - c)
+
+
+@serial
+def _take_panels(panels, inp, at, ld, T, D, factor):
+    """Panels of T rows of D numbers, and zeros down to a whole panel of rows."""
+    rows, columns = _whole(T), _whole(D)
+    _take(panels, 0, PANEL, rows * PANEL, inp, at, ld, T, D, factor)
+    for start in range(T * PANEL, columns * rows, rows * PANEL):
+        panels[start:start + (rows - T) * PANEL] = 0.0
+
+
+@serial
+def _transpose(out, panels, rows, columns, block):
+    """Panels of the transpose of panels; rows and columns are whole panels."""
+    if PANEL % TILE:
+        for r in range(rows):
+            for c in range(columns):
+                out[r // PANEL * columns * PANEL + c * PANEL + r % PANEL] = \
+                    panels[c // PANEL * rows * PANEL + r * PANEL + c % PANEL]
+        return
+    for r in range(0, rows, TILE):
+        for c in range(0, columns, TILE):
+            source = c // PANEL * rows * PANEL + r * PANEL + c % PANEL
+            target = r // PANEL * columns * PANEL + c * PANEL + r % PANEL
+            for i in range(TILE):
+                store_words(block, i * TILE, load_words(panels, source + i * PANEL))
+            transpose_tile(block, 0, block, 0)
+            for i in range(TILE):
+                store_words(out, target + i * PANEL, load_words(block, i * TILE))
+
+
+# ------------------------------------------------------------------------------------ products
+# A query at i sees positions i - window < j <= i.
 
 @serial
 def _first_seen(i, window):
-    return max(NOUGHT, i + ONE - window)
+    return max(0, i + 1 - window)
 
 
 @serial
-def _scores(score, ld, a, ia, rs, packed, D, T, q0, q1, window, zeros):
-    """score[i - q0, j] = a[i] . b[j] for queries q0 <= i < q1 and at least all j that i sees."""
-    for row in range(q0, q1, ROWS):
-        rows, first = min(ROWS, q1 - row), _first_seen(row, window)
-        column = 0
-        while column < row + rows:
-            width = panel_width(T - column)
-            if column + width > first:
-                tile_any(score, (row - q0) * ld + column, ld, zeros, NOUGHT, NOUGHT, a, ia + row * rs, rs, ONE,
-                         packed, column * D, D, rows, width, width)
-            column += width
+def _first_column(row, window):
+    """The first column of scores computed for a tile of queries from `row` on.
+
+    A tile of keys as of ROWS columns that reaches into what they see must find numbers in all of them.
+    """
+    return max(0, row + 2 - window - ROWS) // PANEL * PANEL
 
 
 @serial
-def _softmax_row(row, scale):
-    """softmax(scale row) in place; returns ln sum exp."""
-    top = row[0]
-    for j in range(row.size):
-        top = max(top, row[j])
-    top *= scale
-    total = np.float32(0.0)
-    for j in range(row.size):
-        e = exp32(row[j] * scale - top)
-        row[j] = e
-        total += e
-    inverse = np.float32(1.0) / total
-    for j in range(row.size):
-        row[j] *= inverse
-    return top + np.log(total)
+def _rows_of_tiles(out, io, ldo, start, ist, lds, a, ia, rs, ks, b, ib, K, rows):
+    """out = start + a b for a panel b and any number of rows; see `tile`."""
+    for row in range(0, rows, ROWS):
+        _tile(out, io + row * ldo, ldo, start, ist + row * lds, lds, a, ia + row * rs, rs, ks, b, ib, K,
+              min(ROWS, rows - row), PANEL, _register())
 
 
 @serial
-def _forward_head(out, log_sums, inp, offset, C, D, T, ld, scratch, zeros, mask_row, numbers, key, threshold,
-                  keep, scale, window):
-    """One head of one sequence.  inp, out flat; `offset` of the head's first query in inp."""
-    keys, values = scratch[:D * ld], scratch[D * ld:][:T * packed_columns(D)]
-    score = scratch[D * ld + T * packed_columns(D):]
-    _pack(keys, inp, offset + C, ONE, 3 * C, D, T)
-    _pack(values, inp, offset + 2 * C, 3 * C, ONE, T, D)
-    for q0 in range(0, T, BLOCK_ROWS):
-        q1 = min(q0 + BLOCK_ROWS, T)
-        _scores(score, ld, inp, offset, 3 * C, keys, D, T, q0, q1, window, zeros)
+def _scores(score, ld, a, columns, b, D, T, q0, q1, window, seen):
+    """score[i - q0, j] = a[i - q0] . b[j] where i sees j, and -inf where not.
+
+    a      rows of `columns` numbers, the first D of which count; b: panels of the transpose
+    seen   seen[T + PANEL + j - i]: 0 or -inf
+    """
+    for column in range(_first_column(q0, window), q1, PANEL):
+        first = max(0, column - q0) // ROWS * ROWS
+        stop = (column + PANEL + window + ROWS - 2 - q0 + ROWS - 1) // ROWS * ROWS
+        _rows_of_tiles(score, first * ld + column, ld, seen, T + PANEL + column - q0 - first, -1, a, first * columns,
+                       columns, 1, b, column * columns, D, min(stop, q1 - q0) - first)
+
+
+@serial
+def _weighted(out, columns, weight, ld, b, height, q0, q1, window, zeros):
+    """out[i - q0] = sum of weight[i - q0, j] b[j] over what i sees; b: panels of `height` rows."""
+    for column in range(0, columns, PANEL):
         for row in range(q0, q1, ROWS):
             rows, skip = min(ROWS, q1 - row), _first_seen(row, window)
-            for i in range(row, row + rows):
-                at, first = (i - q0) * ld, _first_seen(i, window)
-                log_sums[i] = _softmax_row(score[at + first:at + i + 1], scale)
+            _tile(out, (row - q0) * columns + column, columns, zeros, 0, 0, weight, (row - q0) * ld + skip, ld, 1,
+                  b, column * height + skip * PANEL, row + rows - skip, rows, PANEL, _register())
+
+
+@serial
+def _gathered(out, columns, weight, ld, b, q0, q1, window, zeros):
+    """out[j] (+)= sum of weight[i - q0, j] b[i - q0] over the queries that see j; b: panels of q1 - q0 rows.
+
+    What j < q0 have got from earlier blocks is added to.
+    """
+    n = q1 - q0
+    for row in range(_first_seen(q0, window) // ROWS * ROWS, q1, ROWS):
+        rows, skip, stop = min(ROWS, q1 - row), max(0, row - q0), min(n, row + ROWS - 1 + window - q0)
+        add = 1 if row < q0 else 0
+        start = out if add else zeros
+        for column in range(0, columns, PANEL):
+            at = row * columns + column
+            _tile(out, at, columns, start, at * add, columns * add, weight, skip * ld + row, 1, ld,
+                  b, column * n + skip * PANEL, stop - skip, rows, PANEL, _register())
+
+
+# ------------------------------------------------------------------------------------ forward
+@serial
+def _exp_below(x):
+    """e^x; 0 where float32 has no such number."""
+    return np.float32(0.0) if x < _LOWEST else exp32(x)
+
+
+@serial
+def _largest(row):
+    """The largest number of a row: LLVM vectorises maxima of integers only, so their order is given to the bits."""
+    bits, top = row.view(np.int32), np.int32(_SMALLEST)
+    for j in range(bits.size):
+        top = max(top, np.int32(bits[j] ^ np.int32(np.int32(bits[j] >> _SIGN) & _REST)))
+    return np.int32(top ^ np.int32(np.int32(top >> _SIGN) & _REST)).view(np.float32)
+
+
+@serial
+def _exponentials(row):
+    """row <- e^(row - its largest); returns (the largest, the sum)."""
+    top = _largest(row)
+    total = np.float32(0.0)
+    for j in range(row.size):
+        e = _exp_below(row[j] - top)
+        row[j] = e
+        total += e
+    return top, total
+
+
+@serial
+def _drop(row, numbers, threshold):
+    """0 where a number is below the threshold."""
+    for j in range(row.size):
+        row[j] *= np.float32(0.0) if dropped(numbers[j], threshold) else np.float32(1.0)
+
+
+@serial
+def _forward_head(out, log_sums, inp, offset, C, D, T, scratch, seen, zeros, mask_row, numbers, words, key,
+                  threshold, keep, scale, window):
+    """One head of one sequence.  inp, out: flat; `offset` of the head's first query in inp."""
+    columns, height, ld = _whole(D), _whole(T), _line_up(T)
+    size, part = columns * height, columns * BLOCK_ROWS
+    keys, values = scratch[:size], scratch[size:2 * size]
+    queries, mixed = scratch[2 * size:2 * size + part], scratch[2 * size + part:2 * size + 2 * part]
+    rest = scratch[2 * size + 2 * part:]
+    factor, block, score = rest[:BLOCK_ROWS], rest[BLOCK_ROWS:], rest[BLOCK_ROWS + TILE * TILE:]
+    one = scale[1:]
+    _take_panels(values, inp, offset + C, 3 * C, T, D, one)
+    _transpose(keys, values, height, columns, block)
+    _take_panels(values, inp, offset + 2 * C, 3 * C, T, D, one)
+    for q0 in range(0, T, BLOCK_ROWS):
+        q1 = min(q0 + BLOCK_ROWS, T)
+        _take(queries, 0, columns, PANEL, inp, offset + q0 * 3 * C, 3 * C, q1 - q0, D, scale)
+        _scores(score, ld, queries, columns, keys, D, T, q0, q1, window, seen)
+        for row in range(q0, q1, ROWS):
+            first, last = _first_column(row, window), min(row + ROWS, q1)
+            for i in range(row, last):
+                seen_by_i = score[(i - q0) * ld + first:(i - q0) * ld + _whole(last)]
+                top, total = _exponentials(seen_by_i)
+                log_sums[i], factor[i - q0] = top + np.log(total), keep / total
                 if threshold:
-                    mask_numbers(numbers, mask_row + i, key)
-                    drop(score[at + first:at + i + 1], numbers[first:], threshold, keep)
-                score[at + skip:at + first] = 0.0
-                score[at + i + 1:at + row + rows] = 0.0
-            _times(out, row * C, C, score, (row - q0) * ld, ld, ONE, values, T, skip, row + rows - skip,
-                   rows, D, zeros, NOUGHT)
+                    mask_numbers(numbers, words, mask_row + i, key)
+                    _drop(seen_by_i, numbers[first:], threshold)
+        _weighted(mixed, columns, score, ld, values, height, q0, q1, window, zeros)
+        _give(out, q0 * C, C, mixed, 0, columns, q1 - q0, D, factor, 1)
 
 
 @parallel
-def _forward(out, log_sums, inp, heads, window, scratch, numbers, zeros, key, threshold, keep, scale):
+def _forward(out, log_sums, inp, heads, window, scratch, numbers, words, seen, zeros, key, threshold, keep, scale):
     B, T, C = out.shape
     D, parts = C // heads, scratch.shape[0]
     flat = inp.reshape(-1)
-    ld = packed_columns(T)
     for part in prange(parts):
         for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
             b, h = task // heads, task % heads
-            _forward_head(out[b].reshape(-1)[h * D:], log_sums[b, h], flat, b * T * 3 * C + h * D, C, D, T, ld,
-                          scratch[part], zeros, task * T, numbers[part], key, threshold, keep, scale, window)
+            _forward_head(out[b].reshape(-1)[h * D:], log_sums[b, h], flat, b * T * 3 * C + h * D, C, D, T,
+                          scratch[part], seen, zeros, task * T, numbers[part], words[part], key, threshold, keep,
+                          scale, window)
+
+
+# ------------------------------------------------------------------------------------ backward
+@serial
+def _gradient_row(prob, dprob, log_sum, delta):
+    """prob <- probabilities, dprob <- gradient of the scaled scores; from scaled scores and out's gradient."""
+    for j in range(prob.size):
+        p = _exp_below(prob[j] - log_sum)
+        prob[j] = p
+        dprob[j] = p * (dprob[j] - delta)
 
 
 @serial
-def _gradient_row(prob, dprob, log_sum, delta, numbers, threshold, keep, scale):
-    """prob <- dropped probabilities, dprob <- gradient of the scores, from scores and out's gradient."""
-    if threshold:
-        for j in range(prob.size):
-            p = exp32(prob[j] * scale - log_sum)
-            factor = np.float32(0.0) if numbers[j] < threshold else keep
-            prob[j] = p * factor
-            dprob[j] = p * (dprob[j] * factor - delta) * scale
-    else:
-        for j in range(prob.size):
-            p = exp32(prob[j] * scale - log_sum)
-            prob[j] = p
-            dprob[j] = p * (dprob[j] - delta) * scale
+def _dropped_gradient_row(prob, dprob, log_sum, delta, numbers, threshold, keep):
+    """As `_gradient_row` with dropout; prob <- what the values were weighted with."""
+    for j in range(prob.size):
+        p = _exp_below(prob[j] - log_sum)
+        factor = np.float32(0.0) if dropped(numbers[j], threshold) else keep
+        prob[j] = p * factor
+        dprob[j] = p * (dprob[j] * factor - delta)
 
 
 @serial
-def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, ld, scratch, zeros, mask_row, numbers,
+def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, scratch, seen, zeros, mask_row, numbers, words,
                    key, threshold, keep, scale, window):
     """One head of one sequence.  dout, out: flat, from the head's first element; dinp like inp."""
-    pd, end = packed_columns(D), D * ld
-    keys_t, values_t = scratch[:end], scratch[end:2 * end]
-    end *= 2
-    keys = scratch[end:end + T * pd]
-    end += T * pd
-    queries, dblock = scratch[end:end + BLOCK_ROWS * pd], scratch[end + BLOCK_ROWS * pd:end + 2 * BLOCK_ROWS * pd]
-    end += 2 * BLOCK_ROWS * pd
-    prob, dprob = scratch[end:end + BLOCK_ROWS * ld], scratch[end + BLOCK_ROWS * ld:]
-    _pack(keys_t, inp, offset + C, ONE, 3 * C, D, T)
-    _pack(values_t, inp, offset + 2 * C, ONE, 3 * C, D, T)
-    _pack(keys, inp, offset + C, 3 * C, ONE, T, D)
+    columns, height, ld = _whole(D), _whole(T), _line_up(T)
+    size, part = columns * height, columns * BLOCK_ROWS
+    keys_t, values_t, keys = scratch[:size], scratch[size:2 * size], scratch[2 * size:3 * size]
+    dkeys, dvalues = scratch[3 * size:4 * size], scratch[4 * size:5 * size]
+    rest = scratch[5 * size:]
+    queries, query_panels, dquery = rest[:part], rest[part:2 * part], rest[2 * part:3 * part]
+    douts, dout_panels = rest[3 * part:4 * part], rest[4 * part:5 * part]
+    rest = rest[5 * part:]
+    block, prob, dprob = rest, rest[TILE * TILE:], rest[TILE * TILE + BLOCK_ROWS * ld:]
+    one = scale[1:]
+    _take_panels(dvalues, inp, offset + 2 * C, 3 * C, T, D, one)
+    _transpose(values_t, dvalues, height, columns, block)
+    _take_panels(keys, inp, offset + C, 3 * C, T, D, one)
+    _transpose(keys_t, keys, height, columns, block)
     for q0 in range(0, T, BLOCK_ROWS):
         q1 = min(q0 + BLOCK_ROWS, T)
         n = q1 - q0
-        _pack(queries, inp, offset + q0 * 3 * C, 3 * C, ONE, n, D)
-        _pack(dblock, dout, q0 * C, C, ONE, n, D)
-        _scores(prob, ld, inp, offset, 3 * C, keys_t, D, T, q0, q1, window, zeros)
-        _scores(dprob, ld, dout, NOUGHT, C, values_t, D, T, q0, q1, window, zeros)
-        for i in range(q0, q1):
-            at, first = (i - q0) * ld, _first_seen(i, window)
-            delta = dot(dout[i * C:i * C + D], out[i * C:i * C + D])
-            if threshold:
-                mask_numbers(numbers, mask_row + i, key)
-            _gradient_row(prob[at + first:at + i + 1], dprob[at + first:at + i + 1], log_sums[i], delta,
-                          numbers[first:], threshold, keep, scale)
-            prob[at:at + first] = 0.0
-            dprob[at:at + first] = 0.0
-            prob[at + i + 1:at + q1] = 0.0
-            dprob[at + i + 1:at + q1] = 0.0
-        for row in range(q0, q1, ROWS):     # dquery = dscore keys
-            rows, skip = min(ROWS, q1 - row), _first_seen(row, window)
-            _times(dinp, offset + row * 3 * C, 3 * C, dprob, (row - q0) * ld, ld, ONE, keys, T, skip,
-                   row + rows - skip, rows, D, zeros, NOUGHT)
-        for row in range(0, q1, ROWS):      # dkeys = dscore^T queries, dvalues = prob^T dout
-            rows, skip = min(ROWS, q1 - row), max(0, row - q0)
-            to = offset + row * 3 * C
-            _times(dinp, to + C, 3 * C, dprob, row, ONE, ld, queries, n, skip, n - skip, rows, D, zeros,
-                   np.int64(row < q0))
-            _times(dinp, to + 2 * C, 3 * C, prob, row, ONE, ld, dblock, n, skip, n - skip, rows, D, zeros,
-                   np.int64(row < q0))
+        _take(queries, 0, columns, PANEL, inp, offset + q0 * 3 * C, 3 * C, n, D, scale)
+        _take(query_panels, 0, PANEL, n * PANEL, queries, 0, columns, n, D, one)
+        _take(douts, 0, columns, PANEL, dout, q0 * C, C, n, D, one)
+        _take(dout_panels, 0, PANEL, n * PANEL, douts, 0, columns, n, D, one)
+        _scores(prob, ld, queries, columns, keys_t, D, T, q0, q1, window, seen)
+        _scores(dprob, ld, douts, columns, values_t, D, T, q0, q1, window, zeros)
+        for row in range(q0, q1, ROWS):
+            first, last = _first_column(row, window), min(row + ROWS, q1)
+            for i in range(row, last):
+                low, high = (i - q0) * ld + first, (i - q0) * ld + _whole(last)
+                delta = dot(douts[(i - q0) * columns:(i - q0) * columns + D], out[i * C:i * C + D])
+                if threshold:
+                    mask_numbers(numbers, words, mask_row + i, key)
+                    _dropped_gradient_row(prob[low:high], dprob[low:high], log_sums[i], delta, numbers[first:],
+                                          threshold, keep)
+                else:
+                    _gradient_row(prob[low:high], dprob[low:high], log_sums[i], delta)
+        _weighted(dquery, columns, dprob, ld, keys, height, q0, q1, window, zeros)
+        _give(dinp, offset + q0 * 3 * C, 3 * C, dquery, 0, columns, n, D, scale, 0)
+        _gathered(dkeys, columns, dprob, ld, query_panels, q0, q1, window, zeros)
+        _gathered(dvalues, columns, prob, ld, dout_panels, q0, q1, window, zeros)
+    _give(dinp, offset + C, 3 * C, dkeys, 0, columns, T, D, one, 0)
+    _give(dinp, offset + 2 * C, 3 * C, dvalues, 0, columns, T, D, one, 0)
 
 
 @parallel
-def _backward(dinp, dout, out, log_sums, inp, heads, window, scratch, numbers, zeros, key, threshold, keep, scale):
+def _backward(dinp, dout, out, log_sums, inp, heads, window, scratch, numbers, words, seen, zeros, key, threshold, keep,
+              scale):
     B, T, C = out.shape
     D, parts = C // heads, scratch.shape[0]
     flat, dflat = inp.reshape(-1), dinp.reshape(-1)
-    ld = packed_columns(T)
     for part in prange(parts):
         for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
             b, h = task // heads, task % heads
             _backward_head(dflat, dout[b].reshape(-1)[h * D:], out[b].reshape(-1)[h * D:], log_sums[b, h], flat,
-                           b * T * 3 * C + h * D, C, D, T, ld, scratch[part], zeros, task * T, numbers[part],
-                           key, threshold, keep, scale, window)
+                           b * T * 3 * C + h * D, C, D, T, scratch[part], seen, zeros, task * T, numbers[part],
+                           words[part], key, threshold, keep, scale, window)
 
 
-_ZEROS = np.zeros(WIDE, np.float32)
 _NO_MASK = mask_arguments(DropoutKey(0, 0, 0, 0), 0.0)
 
 
@@ -221,14 +371,25 @@ def _scale(scale, D):
     return np.float32(1 / np.sqrt(D) if scale is None else scale)
 
 
-def _arguments(shape, heads, rate, key, scale, window, floats):
-    """(window, scratch, numbers, zeros, key, threshold, keep, scale); `floats` of scratch for each thread."""
+@functools.lru_cache(maxsize=8)
+def _seen(T, window):
+    """(0 for what a position sees and -inf for what it does not, by distance as `_scores` wants it; zeros instead)"""
+    distance = np.arange(-T - PANEL, 2 * PANEL + ROWS)
+    seen = np.where((distance <= 0) & (distance > -window), np.float32(0), np.float32(-np.inf))
+    return seen, np.zeros_like(seen)
+
+
+def _arguments(shape, heads, rate, key, scale, window, matrices, blocks, scores):
+    """What both drivers take from `window` on; scratch for so many T x D, BLOCK_ROWS x D, and BLOCK_ROWS x T."""
     B, T, width = shape
+    D, window = width // (3 * heads), window or T
     parts = max(1, min(numba.get_num_threads(), B * heads))
+    columns, height, ld = _whole.py_func(D), _whole.py_func(T), _line_up.py_func(T)
+    floats = (matrices * height * columns + BLOCK_ROWS * (blocks * columns + scores * ld + 1) + TILE * TILE)
     mask = _NO_MASK if key is None or rate == 0 else mask_arguments(key, rate)
-    floats = -(-floats // 16) * 16
-    return (np.int64(window or T), memory.empty((parts, floats)), memory.empty((parts, -(-T // 8) * 8), np.uint16),
-            _ZEROS, *mask, _scale(scale, width // (3 * heads)))
+    return (np.int64(window), memory.empty((parts, -(-floats // LINE) * LINE)),
+            *mask_scratch(parts, T, PANEL), *_seen(T, window), *mask,
+            np.array([_scale(scale, D), 1], np.float32))
 
 
 def attention_forward(inp, heads, rate=0.0, key=None, scale=None, window=0):
@@ -239,10 +400,8 @@ def attention_forward(inp, heads, rate=0.0, key=None, scale=None, window=0):
     shapes.attention(inp, heads)
     inp = contiguous(inp)
     B, T, C = inp.shape[0], inp.shape[1], inp.shape[2] // 3
-    D, ld, pd = C // heads, packed_columns.py_func(T), packed_columns.py_func(C // heads)
     out, log_sums = memory.empty((B, T, C)), memory.empty((B, heads, T))
-    _forward(out, log_sums, inp, heads,
-             *_arguments(inp.shape, heads, rate, key, scale, window, D * ld + T * pd + BLOCK_ROWS * ld))
+    _forward(out, log_sums, inp, heads, *_arguments(inp.shape, heads, rate, key, scale, window, 2, 2, 1))
     return out, AttentionCache(inp, heads, out, log_sums, rate, key, scale, window)
 
 
@@ -250,13 +409,17 @@ def attention_backward(dout, cache):
     """See `tinylm.ops.attention_backward`."""
     inp, heads, out, log_sums, rate, key, scale, window = cache
     shapes.same(dout=dout, out=out)
-    B, T, C = out.shape
-    D, ld, pd = C // heads, packed_columns.py_func(T), packed_columns.py_func(C // heads)
     dinp = memory.empty(inp.shape)
     _backward(dinp, contiguous(dout), out, log_sums, inp, heads,
-              *_arguments(inp.shape, heads, rate, key, scale, window,
-                          2 * D * ld + T * pd + 2 * BLOCK_ROWS * pd + 2 * BLOCK_ROWS * ld))
+              *_arguments(inp.shape, heads, rate, key, scale, window, 5, 5, 2))
     return (dinp,)
+
+
+@serial
+def _divide(row, by):
+    inverse = np.float32(1.0) / by
+    for i in range(row.size):
+        row[i] *= inverse
 
 
 @serial
@@ -266,35 +429,58 @@ def _add_scaled(out, x, factor):
 
 
 @serial
-def _extend_query(out, query, past_keys, past_values, low, score, scale):
-    """out (D,) = softmax(scale query . keys) values; this head's keys and values start at column `low`.
+def _ask_for(x, i, count):
+    for j in range(0, count, LINE):
+        prefetch(x, i + j)
 
-    score   one number for each position seen, the first of past_keys to begin with
+
+@serial
+def _extend_query(out, query, past_keys, past_values, at, ld, seen, D, score, scale):
+    """out = softmax(scale query . keys) values for some heads side by side, D columns each, and `seen` positions.
+
+    The rows of a position are read from end to end for all heads together: a head's part alone is too short for
+    the processor to see a pattern in it.
+
+    past_keys, past_values   flat; the heads' columns of the first position seen begin at `at`, `ld` from row to row
+    score                    room for `seen` numbers for each head
     """
-    high = low + query.size
-    for j in range(score.size):
-        score[j] = dot(query, past_keys[j, low:high])
-    _softmax_row(score, scale)
+    width = out.size
+    heads = width // D
+    for j in range(seen):
+        row = at + j * ld
+        _ask_for(past_keys, row + AHEAD * ld, width)
+        for h in range(heads):
+            low = row + h * D
+            score[h * seen + j] = scale * dot(query[h * D:(h + 1) * D], past_keys[low:low + D])
+    for h in range(heads):
+        of_head = score[h * seen:(h + 1) * seen]
+        _, total = _exponentials(of_head)
+        _divide(of_head, total)
     out[:] = 0.0
-    for j in range(score.size):
-        _add_scaled(out, past_values[j, low:high], score[j])
+    for j in range(seen):
+        row = at + j * ld
+        _ask_for(past_values, row + AHEAD * ld, width)
+        for h in range(heads):
+            low = row + h * D
+            _add_scaled(out[h * D:(h + 1) * D], past_values[low:low + D], score[h * seen + j])
 
 
 @parallel
 def _extend(out, inp, past_keys, past_values, length, heads, window, score, scale):
     B, T, C = out.shape
-    D, parts = C // heads, score.shape[0]
+    D, parts, positions = C // heads, score.shape[0], past_keys.shape[1]
+    keys, values = past_keys.reshape(-1), past_values.reshape(-1)
     for part in prange(parts):
-        for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
-            b, low = task // heads, task % heads * D
-            for t in range(T):
-                first = _first_seen(length + t, window)
-                _extend_query(out[b, t, low:low + D], inp[b, t, low:low + D], past_keys[b, first:],
-                              past_values[b, first:], low, score[part, first:length + t + 1], scale)
+        low, high = heads * part // parts * D, heads * (part + 1) // parts * D
+        for row in range(B * T):
+            b, t = row // T, row % T
+            first = _first_seen(length + t, window)
+            _extend_query(out[b, t, low:high], inp[b, t, low:high], keys, values, (b * positions + first) * C + low, C,
+                          length + t + 1 - first, D, score[part], scale)
 
 
 def attention_extend(inp, past_keys, past_values, length, heads, scale=None, window=0):
-    """See `tinylm.ops.attention_extend`; float32."""
+    """See `tinylm.ops.attention_extend`; float32, past_keys and past_values in C order."""
     shapes.attention(inp, heads)
     inp = contiguous(inp)
     B, T, C = inp.shape[0], inp.shape[1], inp.shape[2] // 3
@@ -303,9 +489,11 @@ def attention_extend(inp, past_keys, past_values, length, heads, scale=None, win
         raise shapes.ShapeError(f"the cache holds {past_keys.shape[1]} positions, {stop} are needed")
     past_keys[:, length:stop] = inp[..., C:2 * C]
     past_values[:, length:stop] = inp[..., 2 * C:]
+    if length == 0 and T > 1:  # nothing came before
+        return attention_forward(inp, heads, scale=scale, window=window)[0]
     out = memory.empty((B, T, C))
     work = B * T * stop * C
-    parts = max(1, min(numba.get_num_threads(), B * heads, work // 100_000))
-    _extend(out, inp, past_keys, past_values, length, heads, np.int64(window or stop), memory.empty((parts, stop)),
-            _scale(scale, C // heads))
+    parts = max(1, min(numba.get_num_threads(), heads, work // 100_000))
+    _extend(out, inp, past_keys, past_values, length, heads, np.int64(window or stop),
+            memory.empty((parts, -(-heads // parts) * stop)), _scale(scale, C // heads))
     return out

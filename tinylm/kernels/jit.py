@@ -130,6 +130,14 @@ def serial_in_order(function):
     return _compile(function, fastmath={"contract"})
 
 
+def inlined(function):
+    """As `serial`, and copied into each function that calls it: for short work, of which a call would be a large part.
+
+    Its code is kept where its callers' is, never by itself.
+    """
+    return njit(function, nogil=True, error_model="numpy", fastmath=FASTMATH, forceinline=True)
+
+
 def parallel(function):
     """Compile a driver whose `prange` loops share work among threads.
 

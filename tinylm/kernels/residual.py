@@ -8,16 +8,16 @@ from numba import prange
 from ..ops import shapes
 from ..ops.random import PHILOX_MULTIPLIERS, PHILOX_ROUNDS, PHILOX_WEYL, dropout_scale
 from . import memory
-from .jit import parallel, serial
+from .jit import inlined, parallel, serial
 from .matmul import contiguous
 from .rows import parts_for
 
 _M0, _M1 = np.uint64(PHILOX_MULTIPLIERS[0]), np.uint64(PHILOX_MULTIPLIERS[1])
 _W0, _W1 = np.uint64(PHILOX_WEYL[0]), np.uint64(PHILOX_WEYL[1])
-_LOW, _SHIFT, _HALF, _HALF_SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(0xFFFF), np.uint64(16)
+_LOW, _SHIFT, _HALF_SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint32(16)
 
 
-@serial
+@inlined
 def _words(block, row, step, site, key0, key1):
     """The four words of `tinylm.ops.random.philox`, each in a uint64."""
     c0, c1, c2, c3, k0, k1 = block, row, step, site, key0, key1
@@ -30,44 +30,54 @@ def _words(block, row, step, site, key0, key1):
 
 
 @serial
-def _fill(s0, s1, s2, s3, s4, s5, s6, s7, row, key):
-    """Eight streams of 16-bit numbers, one for each half of each word."""
-    key0, key1, step, site = key[0], key[1], key[2], key[3]
-    for j in range(s0.size):
-        w0, w1, w2, w3 = _words(np.uint64(j), row, step, site, key0, key1)
-        s0[j], s1[j], s2[j], s3[j] = w0 & _HALF, w1 & _HALF, w2 & _HALF, w3 & _HALF
-        s4[j], s5[j] = w0 >> _HALF_SHIFT, w1 >> _HALF_SHIFT
-        s6[j], s7[j] = w2 >> _HALF_SHIFT, w3 >> _HALF_SHIFT
+def _fill(w0, w1, w2, w3, row, key):
+    """The words of a row's counters, one stream for each of the four: more streams LLVM would not vectorise."""
+    key0, key1, step, site = key[0] & _LOW, key[1] & _LOW, key[2] & _LOW, key[3] & _LOW  # known to have 32 bits
+    for j in range(w0.size):
+        v0, v1, v2, v3 = _words(np.uint64(j) & _LOW, row & _LOW, step, site, key0, key1)
+        w0[j], w1[j], w2[j], w3[j] = np.uint32(v0), np.uint32(v1), np.uint32(v2), np.uint32(v3)
 
 
 @serial
-def mask_numbers(numbers, row, key):
+def _split(low, high, words):
+    for i in range(words.size):
+        low[i], high[i] = np.uint16(words[i]), np.uint16(words[i] >> _HALF_SHIFT)
+
+
+@serial
+def mask_numbers(numbers, words, row, key):
     """The 16-bit numbers of one row of `tinylm.ops.random.dropout_mask`.
 
-    numbers   uint16, its size a multiple of 8: the columns of the row, rounded up
+    numbers   uint16, at least the columns of the row, rounded up to a multiple of 8
+    words     uint32, half of that: scratch, and how many there are
     """
-    n = numbers.size // 8
-    _fill(numbers[:n], numbers[n:2 * n], numbers[2 * n:3 * n], numbers[3 * n:4 * n], numbers[4 * n:5 * n],
-          numbers[5 * n:6 * n], numbers[6 * n:7 * n], numbers[7 * n:], np.uint64(row), key)
+    half, n = words.size, words.size // 4
+    _fill(words[:n], words[n:2 * n], words[2 * n:3 * n], words[3 * n:], np.uint64(row), key)
+    _split(numbers[:half], numbers[half:2 * half], words)
+
+
+def mask_scratch(parts, columns, spare=0):
+    """(numbers, words) for `mask_numbers`, a row for each part; `spare` more numbers may be read, not written."""
+    blocks = -(-columns // 8)
+    return memory.empty((parts, 8 * blocks + spare), np.uint16), memory.empty((parts, 4 * blocks), np.uint32)
 
 
 @serial
-def drop(row, numbers, threshold, scale):
-    """Multiply a row with its mask, in place."""
-    for i in range(row.size):
-        row[i] = np.float32(0.0) if numbers[i] < threshold else row[i] * scale
+def dropped(number, threshold):
+    """Compared as 32 bits, like the numbers it decides about: 64 would halve the speed of a loop."""
+    return np.int32(number) < np.int32(threshold)
 
 
 @serial
 def _masked_row(out, inp, branch, numbers, threshold, scale):
     for i in range(out.size):
-        out[i] = inp[i] + (np.float32(0.0) if numbers[i] < threshold else branch[i] * scale)
+        out[i] = inp[i] + branch[i] * (np.float32(0.0) if dropped(numbers[i], threshold) else scale)
 
 
 @serial
 def _dropped_row(out, branch, numbers, threshold, scale):
     for i in range(out.size):
-        out[i] = np.float32(0.0) if numbers[i] < threshold else branch[i] * scale
+        out[i] = branch[i] * (np.float32(0.0) if dropped(numbers[i], threshold) else scale)
 
 
 @serial
@@ -84,16 +94,16 @@ def _residual(out, inp, branch, parts):
 
 
 @parallel
-def _residual_dropout(out, inp, branch, scratch, key, threshold, scale):
+def _residual_dropout(out, inp, branch, numbers, words, key, threshold, scale):
     """An empty inp is none: then only the dropped branch is written."""
-    rows, parts = out.shape[0], scratch.shape[0]
+    rows, parts = out.shape[0], numbers.shape[0]
     for part in prange(parts):
         for n in range(rows * part // parts, rows * (part + 1) // parts):
-            mask_numbers(scratch[part], n, key)
+            mask_numbers(numbers[part], words[part], n, key)
             if inp.size:
-                _masked_row(out[n], inp[n], branch[n], scratch[part], threshold, scale)
+                _masked_row(out[n], inp[n], branch[n], numbers[part], threshold, scale)
             else:
-                _dropped_row(out[n], branch[n], scratch[part], threshold, scale)
+                _dropped_row(out[n], branch[n], numbers[part], threshold, scale)
 
 
 def mask_arguments(key, rate):
@@ -111,9 +121,8 @@ def _drop(inp, branch, rate, key):
     rows = branch.reshape(-1, columns)
     out = memory.empty(branch.shape)
     parts = parts_for(branch.size, numba.get_num_threads())
-    scratch = memory.empty((parts, -(-columns // 8) * 8), np.uint16)
     _residual_dropout(out.reshape(rows.shape), _NO_ROWS if inp is None else contiguous(inp).reshape(rows.shape),
-                      rows, scratch, *mask_arguments(key, rate))
+                      rows, *mask_scratch(parts, columns), *mask_arguments(key, rate))
     return out
 
 
