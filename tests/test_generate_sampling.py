@@ -223,3 +223,13 @@ def test_what_is_ruled_out_is_never_drawn(f):
     score = np.full(200, -np.inf, np.float32)
     score[[70, 150]] = 1.0
     assert {f.draw_token(score, 1.0, u) for u in np.linspace(0, 1 - 2**-53, 101)} == {70, 150}
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=True), min_size=1, max_size=70))
+def test_the_highest_score_is_found_among_integers(scores):
+    from tinylm.kernels import sampling
+
+    scores = np.array(scores, np.float32)
+    assert sampling._highest(scores) == scores.max()
+    scores[len(scores) // 2] = np.nan
+    assert np.isnan(sampling._highest(scores))

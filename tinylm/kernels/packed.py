@@ -49,6 +49,8 @@ AHEAD = 1024  # words that are asked for before they are needed, beyond the end 
 PAIR_WORDS = 32
 _TWO_BITS = np.int32(3)
 _MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float32 but its sign
+_INTEGERS = np.float32(3 << 22)    # adding a small integer to it adds that to its bits, too
+_INTEGER_BITS = _INTEGERS.view(np.int32)
 
 
 @serial
@@ -91,16 +93,20 @@ def _add_pairs(out, at, packed, i, inp, first, last):
         prefetch(packed, i + AHEAD + 16)
         w = load_eight(packed, i)
         u = upper_fields(w)
-        a0, b0 = field_pairs0(field_pairs0(a0, w, x0), u, x2), field_pairs1(field_pairs1(b0, w, x1), u, x3)
+        a0, b0 = field_pairs0(a0, w, x0), field_pairs1(b0, w, x1)
+        a0, b0 = field_pairs0(a0, u, x2), field_pairs1(b0, u, x3)
         w = load_eight(packed, i + 8)
         u = upper_fields(w)
-        a1, b1 = field_pairs0(field_pairs0(a1, w, x0), u, x2), field_pairs1(field_pairs1(b1, w, x1), u, x3)
+        a1, b1 = field_pairs0(a1, w, x0), field_pairs1(b1, w, x1)
+        a1, b1 = field_pairs0(a1, u, x2), field_pairs1(b1, u, x3)
         w = load_eight(packed, i + 16)
         u = upper_fields(w)
-        a2, b2 = field_pairs0(field_pairs0(a2, w, x0), u, x2), field_pairs1(field_pairs1(b2, w, x1), u, x3)
+        a2, b2 = field_pairs0(a2, w, x0), field_pairs1(b2, w, x1)
+        a2, b2 = field_pairs0(a2, u, x2), field_pairs1(b2, u, x3)
         w = load_eight(packed, i + 24)
         u = upper_fields(w)
-        a3, b3 = field_pairs0(field_pairs0(a3, w, x0), u, x2), field_pairs1(field_pairs1(b3, w, x1), u, x3)
+        a3, b3 = field_pairs0(a3, w, x0), field_pairs1(b3, w, x1)
+        a3, b3 = field_pairs0(a3, u, x2), field_pairs1(b3, u, x3)
         i += 32
     store_eight(out, at, add_field_pairs(load_eight(out, at), a0, b0))
     store_eight(out, at + 8, add_field_pairs(load_eight(out, at + 8), a1, b1))
@@ -147,6 +153,20 @@ product_rows = _product_vnni if has_byte_dot() else _product_avx2 if has_byte_pa
 
 
 @serial
+def _round_row(codes, inp, inverse):
+    """codes = round(inp inverse); returns their sum.
+
+    LLVM does not vectorise a conversion to integers; here the code is the last byte of a sum that is exact.
+    """
+    total = np.int32(0)
+    for i in range(inp.size):
+        code = np.int32(np.float32(np.rint(inp[i] * inverse) + _INTEGERS).view(np.int32) - _INTEGER_BITS)
+        codes[i] = np.int8(code)
+        total = np.int32(total + code)
+    return total
+
+
+@serial
 def quantize_row(codes, inp):
     """Writes the 8-bit codes of one token, 0 beyond its size; returns (their scale, -their sum).
 
@@ -158,11 +178,7 @@ def quantize_row(codes, inp):
         largest = max(largest, np.int32(bits[i] & _MAGNITUDE))
     top = np.int32(largest).view(np.float32)
     inverse = _TOP / top if top > _ZERO else _ZERO
-    total = np.int32(0)
-    for i in range(inp.size):
-        code = np.int8(np.rint(inp[i] * inverse))
-        codes[i] = code
-        total += np.int32(code)
+    total = _round_row(codes[:inp.size], inp, inverse)
     for i in range(inp.size, codes.size):
         codes[i] = np.int8(0)
     return top * (_ONE / _TOP), -total

@@ -292,8 +292,8 @@ def byte_dot(typingctx, total, unsigned, signed):
     return _words(_words, _words, _words), emit
 
 
-# With AVX2 alone a register has eight lanes, and one instruction adds two products of bytes to 16 bits, the first factor
-# unsigned.  `Pairs` are such sums: two of them to a lane.
+# With AVX2 alone a register has eight lanes, and one instruction adds two products of bytes, unsigned times signed, in
+# 16 bits.  `Pairs` are such sums: two of them to a lane.
 
 def has_byte_pairs() -> bool:
     """Whether numba's target multiplies bytes and adds two products in one instruction."""
