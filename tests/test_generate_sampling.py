@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tinylm import kernels, ops
@@ -193,6 +193,7 @@ def test_scores_that_are_not_finite_are_an_error(bad, temperature):
 
 @pytest.mark.parametrize("f", [ops, kernels], ids=["definitions", "kernels"])
 @given(score=SCORES, uniform=UNIFORM, temperature=st.sampled_from([0.3, 1.0, 2.5]), count=st.integers(1, 8))
+@example(score=np.array([-2.220446049250313e-16, 0.0, 2.0]), uniform=0.0, temperature=0.3, count=2)
 def test_a_plain_draw_is_the_one_from_the_distribution(f, score, uniform, temperature, count):
     """`uniform` lies in the drawn token's share of [0, 1), up to the rounding of a float32."""
     score = score.astype(np.float32)

@@ -297,6 +297,24 @@ def test_decoding_names_what_does_not_fit(f):
         f.decode_step(0, weights, np.zeros((3, 2, 40), np.float32))
 
 
+@pytest.mark.parametrize("head_bits", [32, 8])
+def test_weights_are_packed_once_for_all_texts(head_bits, monkeypatch):
+    from tinylm.layers import Pass
+
+    _, _, (inference, floats), _ = decode_weights(0, kernels, head_bits)
+    packed, pack = [], kernels.pack_decode
+    monkeypatch.setattr(kernels, "pack_decode", lambda weights: packed.append(pack(weights)) or packed[-1])
+    token, scores = np.ones((1, 1), np.int32), []
+    for _ in range(2):
+        scores.append(inference.extend(token, inference.start(1), Pass(kernels, floats)))
+    np.testing.assert_array_equal(*scores)
+    assert len(packed) == 1
+    other = floats.like()  # another set of parameters: what was packed is not for them
+    other.flat[:] = 2 * floats.flat
+    assert (inference.extend(token, inference.start(1), Pass(kernels, other)) != scores[0]).any()
+    assert len(packed) == 2
+
+
 def test_streaming_takes_constant_memory():
     import tracemalloc
 
