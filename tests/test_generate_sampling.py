@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tinylm import kernels, ops
@@ -193,6 +193,7 @@ def test_scores_that_are_not_finite_are_an_error(bad, temperature):
 
 @pytest.mark.parametrize("f", [ops, kernels], ids=["definitions", "kernels"])
 @given(score=SCORES, uniform=UNIFORM, temperature=st.sampled_from([0.3, 1.0, 2.5]), count=st.integers(1, 8))
+@example(score=np.array([-2.220446049250313e-16, 0.0, 2.0]), uniform=0.0, temperature=0.3, count=2)
 def test_a_plain_draw_is_the_one_from_the_distribution(f, score, uniform, temperature, count):
     """`uniform` lies in the drawn token's share of [0, 1), up to the rounding of a float32."""
     score = score.astype(np.float32)
@@ -223,3 +224,13 @@ def test_what_is_ruled_out_is_never_drawn(f):
     score = np.full(200, -np.inf, np.float32)
     score[[70, 150]] = 1.0
     assert {f.draw_token(score, 1.0, u) for u in np.linspace(0, 1 - 2**-53, 101)} == {70, 150}
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=True), min_size=1, max_size=70))
+def test_the_highest_score_is_found_among_integers(scores):
+    from tinylm.kernels import sampling
+
+    scores = np.array(scores, np.float32)
+    assert sampling._highest(scores) == scores.max()
+    scores[len(scores) // 2] = np.nan
+    assert np.isnan(sampling._highest(scores))

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinylm import kernels, ops
+from tinylm.kernels import simd
 from tinylm.ops.int8 import Int8Weight, dequantize_rows
 from tinylm.ops.shapes import ShapeError
 
@@ -53,10 +54,11 @@ def test_the_kernel_has_the_bits_of_the_definition(rows, columns, seed):
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_the_largest_sums_fit(sign):
-    codes, inp = np.full((64, 8192), 127, np.int8), np.full((1, 8192), 127 * sign, np.float32)
+@pytest.mark.parametrize("code", [-127, 127])
+def test_the_largest_sums_fit(sign, code):
+    codes, inp = np.full((64, 8192), code, np.int8), np.full((1, 8192), 127 * sign, np.float32)
     out = kernels.int8_linear(inp, kernels.pack_int8(Int8Weight(codes, np.ones(64, np.float32))))
-    np.testing.assert_allclose(out, sign * 127 * 127 * 8192, rtol=2e-7)
+    np.testing.assert_allclose(out, sign * 127 * code * 8192, rtol=2e-7)
 
 
 @BOTH
@@ -75,12 +77,18 @@ for rows, columns in (1, 1), (65, 33), (130, 384):
     weight = ops.quantize_rows(rng.standard_normal((rows, columns)).astype(np.float32))
     inp = rng.standard_normal((3, columns)).astype(np.float32)
     assert np.array_equal(kernels.int8_linear(inp, kernels.pack_int8(weight)), ops.int8_linear(inp, weight))
+from tinylm.kernels import int8
+assert int8.int8_product is (int8._product_avx2 if simd.has_byte_pairs() else int8._product_portable)
 print("byte dot:", simd.has_byte_dot())
 """
 
 
-def test_a_target_without_the_instruction_computes_the_same(tmp_path):
+@pytest.mark.parametrize("environment", [
+    {"NUMBA_CPU_NAME": "generic"}, {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}])
+def test_targets_without_the_instruction_compute_the_same(environment, tmp_path):
+    if "NUMBA_CPU_FEATURES" in environment and "avx2" not in simd.target_features():
+        pytest.skip("this machine could not run it")
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True,
-                          env={**os.environ, "NUMBA_CPU_NAME": "generic", "TINYLM_CACHE_DIR": str(tmp_path)})
+                          env={**os.environ, **environment, "TINYLM_CACHE_DIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     assert "byte dot: False" in done.stdout

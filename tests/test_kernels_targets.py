@@ -16,7 +16,7 @@ import numba
 import numpy as np
 import pytest
 
-from tinylm.kernels import activations, attention, cross_entropy, jit, machine, residual, simd
+from tinylm.kernels import activations, attention, cross_entropy, int8, jit, machine, packed, residual, sampling, simd
 from tinylm.kernels.matmul import tile
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -85,6 +85,46 @@ def test_the_peak_of_bytes_is_one_of_bytes():
     code = _assembly(machine._spin_bytes, numba.int32[::1], INDEX, numba.int32[::1], INDEX)
     sums = {line.rsplit(",", 1)[-1].strip() for line in code.splitlines() if "vpdpbusd" in line}
     assert len(sums) == machine.BYTE_SUMS, "sums were merged"
+
+
+WORDS = numba.int32[::1]
+ONLY_AVX2 = pytest.mark.skipif("avx2" not in simd.target_features() or "avx512f" in simd.target_features(),
+                               reason="on registers of AVX2")
+
+
+def _loop(code: str, instruction: str) -> str:
+    """What lies between the first and the last of an instruction on whole registers of AVX2."""
+    lines = code.splitlines()
+    found = [n for n, line in enumerate(lines) if re.search(rf"\b{instruction}\b.*%ymm", line)]
+    assert found, f"no {instruction} on ymm"
+    return "\n".join(lines[found[0]:found[-1] + 1])
+
+
+@ONLY_AVX2
+@pytest.mark.parametrize(("function", "arguments", "products"), [
+    (packed._add_pairs, (WORDS, INDEX, WORDS, INDEX, WORDS, INDEX, INDEX), 16),  # four fields of four registers
+    (int8._product_avx2, (WORDS, WORDS, WORDS, WORDS, INDEX, INDEX), 8)])
+def test_byte_products_of_avx2_stay_in_registers(function, arguments, products):
+    loop = _loop(_assembly(function, *arguments), "vpmaddubsw")
+    assert loop.count("vpmaddubsw") >= products
+    assert not re.search(r"[xy]mm\d+, -?\d*\(%r[sb]p\)|\(%r[sb]p\), %[xy]mm", loop), "a register was spilled"
+    assert "vpinsr" not in loop and "vpextr" not in loop and "call" not in loop
+
+
+@ONLY_AVX2
+def test_the_peak_of_pairs_multiplies_in_every_turn():
+    loop = _loop(_assembly(machine._spin_pairs, WORDS, INDEX, WORDS, INDEX), "vpmaddubsw")
+    factors = {line.split("%ymm")[1] for line in loop.splitlines() if "vpmaddubsw" in line}
+    assert len(factors) >= machine.PAIR_SUMS and loop.count("vpaddw") >= machine.PAIR_SUMS
+
+
+@ONLY_AVX2
+@pytest.mark.parametrize(("function", "arguments", "instruction"), [
+    (packed._round_row, (numba.int8[::1], FLAT, FLOAT), "vroundps"),
+    (packed.quantize_row, (numba.int8[::1], FLAT), "vpmaxsd"),
+    (sampling._highest, (FLAT,), "vpmaxsd"), (sampling._powers, (FLAT, FLAT, FLOAT, FLOAT), "vroundps")])
+def test_rows_are_rounded_and_compared_a_register_at_a_time(function, arguments, instruction):
+    assert _loop(_assembly(function, *arguments), instruction)
 
 
 @pytest.mark.skipif(not {"fma", "neon"} & simd.target_features(), reason="the target has no fused multiply-add")

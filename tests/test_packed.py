@@ -66,7 +66,7 @@ def test_products_are_exact(f, rows, columns, seed):
 
 
 @pytest.mark.parametrize("f", [ops, kernels], ids=["definitions", "kernels"])
-@pytest.mark.parametrize("columns", [16, 17, 48, 1152, 500_000])
+@pytest.mark.parametrize("columns", [1, 16, 17, 48, 128, 144, 1152, 500_000])  # 128: as many as 16 bits hold
 @pytest.mark.parametrize("code", [-1, 0, 1])
 def test_products_at_the_ends_of_the_range(f, columns, code):
     codes = np.full((33 if columns < 2000 else 1, columns), code, np.int8)
@@ -77,7 +77,7 @@ def test_products_at_the_ends_of_the_range(f, columns, code):
 
 
 @pytest.mark.parametrize("product", [kernel._product_portable, kernel.product_rows])
-@pytest.mark.parametrize(("rows", "columns"), [(32, 16), (96, 48), (64, 384)])
+@pytest.mark.parametrize(("rows", "columns"), [(32, 16), (96, 48), (64, 384), (32, 400)])
 def test_both_kernels_are_exact(product, rows, columns):
     """The portable one too, also where the target has a byte product."""
     codes, inp = drawn(5, rows, columns, 1)
@@ -141,19 +141,21 @@ import numpy as np
 from tinylm import kernels
 from tinylm.kernels import packed, simd
 rng = np.random.default_rng(0)
-codes, inp = rng.integers(-1, 2, (50, 70), np.int8), rng.integers(-127, 128, (3, 70), np.int8)
-got = kernels.packed_product(kernels.pack_ternary(codes), inp, 50)
-assert np.array_equal(got, inp.astype(int) @ codes.T.astype(int))
-assert (packed.product_rows is packed._product_portable) == (not simd.has_byte_dot())
-if not simd.has_byte_dot():
+for columns in 70, 300:
+    codes, inp = rng.integers(-1, 2, (50, columns), np.int8), rng.integers(-127, 128, (4, columns), np.int8)
+    codes[:3], inp[:2] = [[-1], [0], [1]], [[-127], [127]]
+    got = kernels.packed_product(kernels.pack_ternary(codes), inp, 50)
+    assert np.array_equal(got, inp.astype(int) @ codes.T.astype(int))
+assert packed.product_rows is (packed._product_avx2 if simd.has_byte_pairs() else packed._product_portable)
+for name, has in ("_product_vnni", simd.has_byte_dot()), ("_product_avx2", simd.has_byte_pairs()):
     from numba.core.errors import TypingError
     try:
-        packed._product_vnni(np.zeros(32, np.int32), np.zeros(128, np.int32), np.zeros(4, np.int32),
-                             np.zeros(1, np.int32), 0, 1)
+        getattr(packed, name)(np.zeros(32, np.int32), np.zeros(128, np.int32), np.zeros(4, np.int32),
+                              np.zeros(1, np.int32), 0, 1)
     except TypingError as error:
-        assert "AVX-512 VNNI" in str(error)
+        assert not has and "numba's target lacks AVX" in str(error)
     else:
-        raise SystemExit("an instruction was compiled that the target lacks")
+        assert has, "an instruction was compiled that the target lacks"
 print("byte dot:", simd.has_byte_dot())
 """
 
@@ -162,7 +164,7 @@ print("byte dot:", simd.has_byte_dot())
     {"NUMBA_CPU_NAME": "generic"},
     {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"},
     {"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+avx512f,+avx512bw,+avx512vl"}])
-def test_targets_without_the_instruction_use_the_portable_twin(environment, tmp_path):
+def test_targets_without_the_instruction_use_another_or_the_portable_twin(environment, tmp_path):
     if os.uname().machine != "x86_64" and environment["NUMBA_CPU_NAME"] != "generic":
         pytest.skip("names a processor of another family")
     if "avx2" in environment.get("NUMBA_CPU_FEATURES", "") and "avx2" not in simd.target_features():
@@ -207,6 +209,23 @@ def test_a_decoded_token_has_the_bits_of_the_forward_pass(changes, head_bits, mo
         state = np.zeros((model.config.layers, 3, model.config.channels), np.float32)
         for token, scores in zip(tokens[0], want):
             np.testing.assert_array_equal(kernels.decode_step(token, weights, state), scores)
+
+
+def test_texts_that_are_written_at_once_do_not_write_into_each_other():
+    """Scratch is kept from token to token, and kernels let go of Python's lock."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    *_, weights = decode_weights(1, kernels, vocab=300, channels=128, hidden=384)
+
+    def text(first):
+        state = np.zeros((3, 3, 128), np.float32)
+        return [kernels.decode_step((first + i) % 300, weights, state) for i in range(60)]
+
+    want = [text(first) for first in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            np.testing.assert_array_equal(list(pool.map(text, range(4))), want)
+    assert 1 <= len(weights.spare[1]) <= 4
 
 
 @BOTH
@@ -276,6 +295,24 @@ def test_decoding_names_what_does_not_fit(f):
         f.decode_step(43, weights, np.zeros((3, 3, 40), np.float32))
     with pytest.raises(ShapeError, match="state"):
         f.decode_step(0, weights, np.zeros((3, 2, 40), np.float32))
+
+
+@pytest.mark.parametrize("head_bits", [32, 8])
+def test_weights_are_packed_once_for_all_texts(head_bits, monkeypatch):
+    from tinylm.layers import Pass
+
+    _, _, (inference, floats), _ = decode_weights(0, kernels, head_bits)
+    packed, pack = [], kernels.pack_decode
+    monkeypatch.setattr(kernels, "pack_decode", lambda weights: packed.append(pack(weights)) or packed[-1])
+    token, scores = np.ones((1, 1), np.int32), []
+    for _ in range(2):
+        scores.append(inference.extend(token, inference.start(1), Pass(kernels, floats)))
+    np.testing.assert_array_equal(*scores)
+    assert len(packed) == 1
+    other = floats.like()  # another set of parameters: what was packed is not for them
+    other.flat[:] = 2 * floats.flat
+    assert (inference.extend(token, inference.start(1), Pass(kernels, other)) != scores[0]).any()
+    assert len(packed) == 2
 
 
 def test_streaming_takes_constant_memory():

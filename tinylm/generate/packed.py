@@ -122,6 +122,7 @@ class PackedModel:
         self.model, self.weights, self.stream, self.int8 = model, dict(weights), stream, int8
         self.name, self.family, self.config = model.name, model.family, model.config
         self.head, self.exact = model.head, model.exact
+        self._made, self._made_of = {}, None
 
     @property
     def _decodes(self) -> bool:
@@ -144,10 +145,20 @@ class PackedModel:
         run.made.update(self.weights)  # where layers look for codes before they make them
         return dataclasses.replace(run, f=_Operations(run.f, self._packed_head(run) if self.int8 else None))
 
+    def _kept(self, run: Pass, name: str, make):
+        """make(), kept for all texts: unlike those of a model in training, these parameters do not change."""
+        if self._made_of is not run.p:
+            self._made, self._made_of = {}, run.p
+        if (name, run.f) not in self._made:
+            self._made[name, run.f] = make()
+        return self._made[name, run.f]
+
     def _packed_head(self, run: Pass):
         """The head as products take it, with 8 bits or 32."""
-        return run.once(self.head.weight.name,
-                        run.f.pack if self.int8 is None else lambda _: run.f.pack_int8(self.int8))
+        name = self.head.weight.name
+        if self.int8 is None:
+            return run.once(name, run.f.pack)
+        return run.once(name, lambda _: self._kept(run, name, lambda: run.f.pack_int8(self.int8)))
 
     def forward(self, tokens, targets, run):
         return self.model.forward(tokens, targets, self._inside(run))
@@ -161,11 +172,10 @@ class PackedModel:
     def extend(self, tokens, state, run):
         """As the model's own; one token of one text of a Thunderbolt goes through `decode_step`, with the same bits."""
         if tokens.shape == (1, 1) and run.f is kernels and self._decodes:
-            if "decode" not in run.made:
-                run.made["decode"] = self.decode_weights(run)
+            weights = self._kept(run, "decode", lambda: self.decode_weights(run))
             state.to_rows(self.model)
             state.length += 1
-            return kernels.decode_step(tokens[0, 0], run.made["decode"], state.rows)[None, None]
+            return kernels.decode_step(tokens[0, 0], weights, state.rows)[None, None]
         state.to_memory(self.model)
         return self.model.extend(tokens, state, self._inside(run))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -54,6 +55,12 @@ class Options:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: it must be {wanted}")
 
 
+    @cached_property
+    def plain(self) -> bool:
+        """Whether a draw at this temperature is all that is asked for."""
+        return self == Options(temperature=self.temperature)
+
+
 class Uniforms:
     """Numbers in [0, 1): number i of sample s is a pure function of (seed, "sample", s, i).
 
@@ -80,8 +87,7 @@ def choose(logits: np.ndarray, options: Options, uniform: float, seen: np.ndarra
     Shapes    logits (V,), seen (V,) bool
     Raises    TinylmError for scores that are not finite
     """
-    plain = options == Options(temperature=options.temperature)
-    if plain and options.temperature > 0:
+    if options.plain and options.temperature > 0:
         token = f.draw_token(logits, options.temperature, uniform)
         if token < 0:
             raise TinylmError(_NOT_FINITE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import defaultdict
 from functools import cache
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from .jit import parallel, serial
 from .layernorm import _forward_row
 from .matmul import contiguous, pack, panel_width, put
 from .packed import product_rows, quantize_row, scale_sums, words_of
-from .recurrence import CHANNELS, _forward_step
+from .recurrence import _forward_step
 from .residual import _sum
 from .simd import (
     HALF,
@@ -47,6 +48,7 @@ from .token_shift import _mix, _shares
 SHARED_BYTES = 1 << 20  # below this many bytes of weights, meeting costs more than a second thread saves
 TRIAL_EVERY = 1024       # tokens between trials of `Pace`
 TRIAL = 12               # tokens in a trial
+PRIVATE = 6             # rows of C numbers that each part has for itself
 LINE = 16               # float32 numbers in a cache line
 SPINS = 2_000           # looks at the counter before a waiting thread lets another one run
 _FEWER = "OMP_DYNAMIC", "OMP_THREAD_LIMIT"  # settings by which a later region may get fewer threads than the first
@@ -92,7 +94,9 @@ class PackedDecode(NamedTuple):
     panels: np.ndarray       # of a float32 head, else empty
     int8_words: np.ndarray   # of an int8 head, else empty
     head_scale: np.ndarray
+    bytes_: int              # of all weights that a step reads
     pace: Pace
+    spare: defaultdict[int, list[_Scratch]]  # by number of parts
 
 
 def pack_decode(weights):
@@ -111,7 +115,9 @@ def pack_decode(weights):
         with autocast("float32"):
             head = pack(w.head.array) if w.head.rounded else w.head  # what is read here are no strips of bfloat16
         panels, int8_words, head_scale = head.panels, _NO_WORDS, _NO_FLOATS
-    return PackedDecode(w, params, words_of(w.packed), panels, int8_words, head_scale, Pace())
+    words = words_of(w.packed)
+    return PackedDecode(w, params, words, panels, int8_words, head_scale,
+                        words.nbytes + panels.nbytes + int8_words.nbytes, Pace(), defaultdict(list))
 
 
 @serial
@@ -135,24 +141,17 @@ def _shifted(out, normed, inp, params, before, eps):
 
 
 @serial
-def _product(out, packed, codes, sums, start, inp_scale, scale, part, parts):
-    """A part's rows of out = packed . codes (inp_scale scale), for codes that have been quantised; returns (first,
-    last)."""
-    groups = sums.size // 32
+def _product(out, packed, codes, sums, start, inp_scale, scales, part, parts):
+    """A part's rows of out = packed . codes (inp_scale scale), for codes that have been quantised, of one or several
+    matrices of equal size, each with its scale.  Returns (first, last)."""
+    groups, rows = sums.size // 32, sums.size // scales.size
     first, last = groups * part // parts, groups * (part + 1) // parts
     product_rows(sums, packed, codes.view(np.int32), start, first, last)
-    scale_sums(out[32 * first:32 * last], sums[32 * first:32 * last], inp_scale, scale)
+    for number in range(scales.size):
+        low, high = max(32 * first, rows * number), min(32 * last, rows * (number + 1))
+        if low < high:
+            scale_sums(out[low:high], sums[low:high], inp_scale, scales[number])
     return 32 * first, 32 * last
-
-
-@serial
-def _recurrence(out, hidden, gates, bias, state, lower):
-    """gates (3, C or more): forget, value, output; in pieces of the training kernel's size."""
-    C = out.size
-    for low in range(0, C, CHANNELS):
-        high = min(low + CHANNELS, C)
-        _forward_step(out[low:high], hidden[low:high], state[low:high], gates[0, low:high], gates[1, low:high],
-                      gates[2, low:high], bias[low:high], lower)
 
 
 @serial
@@ -221,15 +220,17 @@ def _part(part, parts, counter, out, row, params, lower, words, scales, last_nor
     Each computes its own rows of every product, and all of what lies between: that is shorter than a wait.  What
     they share is written before a meeting and read after it: the state, which part 0 changes when nobody reads it
     any more, and `shared`, where results of products lie.  row (C,), the token's embedding, is changed; it,
-    private (4 C,), codes and start are the part's own.  `decode_step` says how large the rest is.
+    private (5 C,), codes and start are the part's own.  `_Scratch` says how large the rest is.  No operation writes
+    where it reads: then it would not be vectorised.
     """
     L, _, C = params.shape
     wide_c, wide_f = (C + 31) // 32 * 32, (F + 31) // 32 * 32
-    gates, branch = shared[:3 * wide_c].reshape(3, wide_c), shared[3 * wide_c:4 * wide_c]
-    hidden = shared[4 * wide_c:]
-    inp, normed, mixed, memory_ = private[:C], private[C:2 * C], private[2 * C:3 * C], private[3 * C:]
+    gates, branch = shared[:3 * wide_c], shared[3 * wide_c:4 * wide_c]
+    up_sums, hidden = shared[4 * wide_c:4 * wide_c + wide_f], shared[4 * wide_c + wide_f:]
+    inp, normed, mixed, memory_ = private[:C], private[C:2 * C], private[2 * C:3 * C], private[3 * C:4 * C]
+    middle = private[4 * C:]
     codes_c, codes_f = codes[:(C + 15) // 16 * 16], codes[:(F + 15) // 16 * 16]
-    sums_c, sums_f = sums[:wide_c], sums[:wide_f]
+    sums_gates, sums_c, sums_f = sums[:3 * wide_c], sums[:wide_c], sums[:wide_f]
     # Words of the three kinds of matrices: sixteen codes each.
     small, up, down = wide_c * codes_c.size // 16, wide_f * codes_c.size // 16, wide_c * codes_f.size // 16
     at, D, met, step = 0, C // heads, 0, parts if parts > 1 else 0
@@ -239,20 +240,19 @@ def _part(part, parts, counter, out, row, params, lower, words, scales, last_nor
         scale, start[0] = quantize_row(codes_c, inp)
         _ask(own[GATE_BIAS:NORM2].reshape(-1))
         _ask(state[layer, HIDDEN])
-        for number in range(3):  # one input, so it is quantised once
-            _product(gates[number], words[at:at + small], codes_c, sums_c, start, scale, scales[layer, number],
-                     part, parts)
-            at += small
+        _product(gates, words[at:at + 3 * small], codes_c, sums_gates, start, scale, scales[layer, :3], part, parts)
+        at += 3 * small
         met += step
         _meet(counter, met)
-        _recurrence(mixed, memory_, gates, own[GATE_BIAS], state[layer, HIDDEN], lower[layer])
+        _forward_step(mixed, memory_, state[layer, HIDDEN], gates[:C], gates[wide_c:wide_c + C],
+                      gates[2 * wide_c:2 * wide_c + C], own[GATE_BIAS], lower[layer])
         for head in range(heads):
             low, high = head * D, (head + 1) * D
             _forward_row(inp[low:high], mixed[low:high], own[HEAD_NORM, low:high], own[HEAD_NORM + 1, low:high], eps)
         scale, start[0] = quantize_row(codes_c, inp)
         _ask(own[NORM2:].reshape(-1))
         _ask(state[layer, BEFORE2])
-        _product(branch, words[at:at + small], codes_c, sums_c, start, scale, scales[layer, 3], part, parts)
+        _product(branch, words[at:at + small], codes_c, sums_c, start, scale, scales[layer, 3:4], part, parts)
         at += small
         if part == 0:
             _copy(state[layer, BEFORE1], normed)  # all read it before they met
@@ -260,11 +260,11 @@ def _part(part, parts, counter, out, row, params, lower, words, scales, last_nor
         _meet(counter, met)
         if part == 0:
             _copy(state[layer, HIDDEN], memory_)
-        _sum(row, row, branch[:C])
-        _shifted(inp, normed, row, own[NORM2:], state[layer, BEFORE2], eps)
+        _sum(middle, row, branch[:C])
+        _shifted(inp, normed, middle, own[NORM2:], state[layer, BEFORE2], eps)
         scale, start[0] = quantize_row(codes_c, inp)
-        low, high = _product(hidden, words[at:at + up], codes_c, sums_f, start, scale, scales[layer, 4], part, parts)
-        _squared_relu_forward_range(hidden[low:high], hidden[low:high])
+        low, high = _product(up_sums, words[at:at + up], codes_c, sums_f, start, scale, scales[layer, 4:5], part, parts)
+        _squared_relu_forward_range(hidden[low:high], up_sums[low:high])
         at += up
         met += step
         _meet(counter, met)
@@ -274,11 +274,11 @@ def _part(part, parts, counter, out, row, params, lower, words, scales, last_nor
         if layer + 1 < L:
             _ask(params[layer + 1, NORM1:GATE_BIAS].reshape(-1))
             _ask(state[layer + 1, BEFORE1])
-        _product(branch, words[at:at + down], codes_f, sums_c, start, scale, scales[layer, 5], part, parts)
+        _product(branch, words[at:at + down], codes_f, sums_c, start, scale, scales[layer, 5:], part, parts)
         at += down
         met += step
         _meet(counter, met)
-        _sum(row, row, branch[:C])
+        _sum(row, middle, branch[:C])
     _forward_row(inp, row, last_norm[0], last_norm[1], eps)
     if int8_words.size:
         scale, minus_sum = quantize_row(codes_c, inp)
@@ -294,12 +294,12 @@ def _share(part, parts, counter, out, embedding, token, params, lower, words, sc
            head_scale, heads, eps, state, floats, codes, sums, F):
     """`_part` with its piece of the scratch: floats begins with what is shared and ends with what is private."""
     C = embedding.shape[1]
-    shared, size = floats.size - 5 * C * parts, codes.size // parts
-    private = floats[shared + 5 * C * part:shared + 5 * C * (part + 1)]
-    row = private[4 * C:]
+    shared, size = floats.size - PRIVATE * C * parts, codes.size // parts
+    private = floats[shared + PRIVATE * C * part:shared + PRIVATE * C * (part + 1)]
+    row = private[(PRIVATE - 1) * C:]
     _copy(row, embedding[token])
     _part(part, parts, counter, out, row, params, lower, words, scales, last_norm, panels, int8_words, head_scale,
-          heads, eps, state, floats[:shared], private[:4 * C], codes[size * part:size * (part + 1)], sums,
+          heads, eps, state, floats[:shared], private[:(PRIVATE - 1) * C], codes[size * part:size * (part + 1)], sums,
           sums[sums.size - LINE * (part + 1):], F)
 
 
@@ -337,24 +337,42 @@ def _up(size, step):
     return -(-size // step) * step
 
 
+class _Scratch(NamedTuple):
+    """What a step of so many parts writes to besides its scores and the state."""
+
+    counter: np.ndarray
+    floats: np.ndarray  # what parts share, then PRIVATE rows for each
+    codes: np.ndarray
+    sums: np.ndarray    # and a start for each part
+
+
+def _scratch(weights, parts):
+    C, F = weights.params.shape[2], weights.weights.hidden
+    wide_c, wide_f = _up(C, 32), _up(F, 32)
+    return _Scratch(np.zeros(1, np.int64), memory.empty(4 * wide_c + 2 * wide_f + PRIVATE * C * parts),
+                    memory.empty(_up(max(C, F), 64) * parts, np.int8),
+                    memory.empty(max(3 * wide_c, wide_f, weights.head_scale.size) + LINE * parts, np.int32))
+
+
 def decode_step(token, weights, state):
     """See `tinylm.ops.decode_step`; float32, with the bits of the model's `logits` for any number of threads."""
     w, p = weights.weights, weights
     check_decode(token, w, state)
-    (V, C), F = w.embedding.shape, w.hidden
-    threads = _threads(4 * (p.words.size + p.panels.size + p.int8_words.size))
-    parts, start = p.pace.parts(threads) if threads > 1 else 1, time.perf_counter()
-    out, wide_c, wide_f, rows = memory.empty(V), _up(C, 32), _up(F, 32), contiguous(state)
-    floats = memory.empty(4 * wide_c + wide_f + 5 * C * parts)
-    sums = memory.empty(max(wide_c, wide_f, p.head_scale.size) + LINE * parts, np.int32)  # and a start for each
-    codes = memory.empty(_up(max(C, F), 64) * parts, np.int8)
-    rest = (np.zeros(1, np.int64), out, w.embedding, token, p.params, w.lower, p.words, w.scales, w.last_norm, p.panels,
-            p.int8_words, p.head_scale, w.heads, w.eps, rows, floats, codes, sums, F)
+    threads = _threads(p.bytes_)
+    parts, begin = p.pace.parts(threads) if threads > 1 else 1, time.perf_counter()
+    out, rows = memory.empty(len(w.embedding)), contiguous(state)
+    # Taken and given back, so that two threads of Python never have the same; making it anew takes longer than that.
+    spare = p.spare[parts]
+    scratch = spare.pop() if spare else _scratch(weights, parts)
+    scratch.counter[0] = 0
+    rest = (scratch.counter, out, w.embedding, token, p.params, w.lower, p.words, w.scales, w.last_norm, p.panels,
+            p.int8_words, p.head_scale, w.heads, w.eps, rows, scratch.floats, scratch.codes, scratch.sums, w.hidden)
     if parts == 1:
         _share(0, 1, *rest)
     else:
         _together(parts, *rest)
+    spare.append(scratch)
     if rows is not state:
         state[...] = rows  # it was a copy, in the layout of kernels
-    p.pace.took(parts, time.perf_counter() - start)
+    p.pace.took(parts, time.perf_counter() - begin)
     return out

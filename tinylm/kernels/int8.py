@@ -1,7 +1,8 @@
-"""Twins of `tinylm.ops.int8`: 64 rows at a time, each a lane of one of four registers.
+"""Twins of `tinylm.ops.int8`: 64 rows at a time, each a lane of one of four registers, or eight with AVX2.
 
 The weights are stored as w + 128, the unsigned side of the byte product: sum(w x) = sum((w + 128) x) - 128 sum(x),
-and the last term, the same for all rows, is what the sums start from.
+and the last term, the same for all rows, is what the sums start from.  With AVX2, where sums of two such products
+would not fit, they are stored as they are.
 """
 from __future__ import annotations
 
@@ -17,13 +18,26 @@ from ..ops.int8 import quantize_rows as _define_rows
 from . import memory
 from .jit import parallel, serial, serial_in_order
 from .matmul import contiguous
-from .packed import quantize_row
+from .packed import AHEAD, quantize_row
 from .rows import parts_for
-from .simd import byte_dot, has_byte_dot, load_words, spread_word, store_words
+from .simd import (
+    byte_dot,
+    has_byte_dot,
+    has_byte_pairs,
+    load_eight,
+    load_words,
+    prefetch,
+    signed_byte_dot,
+    spread_eight,
+    spread_word,
+    store_eight,
+    store_words,
+)
 
 LANES, WORD = 16, 4     # rows in a register; bytes, so columns, in a lane
 BLOCK_ROWS = 4 * LANES  # rows read together
-_OFFSET = 128
+_PAIRS = has_byte_pairs() and not has_byte_dot()
+_OFFSET = 0 if _PAIRS else 128  # stored with the weights
 
 
 class PackedInt8(NamedTuple):
@@ -44,7 +58,7 @@ def pack_int8(weight):
     M, K = weight.codes.shape
     blocks, words = -(-M // BLOCK_ROWS), -(-K // WORD)
     padded = np.zeros((blocks * BLOCK_ROWS, words * WORD), np.uint8)
-    padded[:M, :K] = weight.codes.view(np.uint8) ^ _OFFSET
+    padded[:M, :K] = weight.codes.view(np.uint8) + np.uint8(_OFFSET)
     scale = np.zeros(len(padded), np.float32)
     scale[:M] = weight.scale
     out = memory.empty(padded.size, np.uint8)
@@ -74,6 +88,37 @@ def _product_vnni(out, weight, inp, start, first, last):
 
 
 @serial
+def _product_avx2(out, weight, inp, start, first, last):
+    """out[64 first: 64 last] = codes . inp + start[0]; all arrays are words."""
+    i = first * inp.size * BLOCK_ROWS
+    for block in range(first, last):
+        a, b, c, d = spread_eight(start, 0), spread_eight(start, 0), spread_eight(start, 0), spread_eight(start, 0)
+        e, f, g, h = spread_eight(start, 0), spread_eight(start, 0), spread_eight(start, 0), spread_eight(start, 0)
+        for k in range(inp.size):
+            x = spread_eight(inp, k)
+            for line in range(0, BLOCK_ROWS, LANES):
+                prefetch(weight, i + AHEAD + line)
+            a = signed_byte_dot(a, load_eight(weight, i), x)
+            b = signed_byte_dot(b, load_eight(weight, i + 8), x)
+            c = signed_byte_dot(c, load_eight(weight, i + 16), x)
+            d = signed_byte_dot(d, load_eight(weight, i + 24), x)
+            e = signed_byte_dot(e, load_eight(weight, i + 32), x)
+            f = signed_byte_dot(f, load_eight(weight, i + 40), x)
+            g = signed_byte_dot(g, load_eight(weight, i + 48), x)
+            h = signed_byte_dot(h, load_eight(weight, i + 56), x)
+            i += BLOCK_ROWS
+        at = block * BLOCK_ROWS
+        store_eight(out, at, a)
+        store_eight(out, at + 8, b)
+        store_eight(out, at + 16, c)
+        store_eight(out, at + 24, d)
+        store_eight(out, at + 32, e)
+        store_eight(out, at + 40, f)
+        store_eight(out, at + 48, g)
+        store_eight(out, at + 56, h)
+
+
+@serial
 def _add_column(out, weight, x):
     """out[row] += weight[4 row] x."""
     for row in range(out.size):
@@ -92,7 +137,7 @@ def _product_portable(out, weight, inp, start, first, last):
             _add_column(rows, codes[at:at + BLOCK_ROWS * WORD - k % WORD], np.int32(bytes_[k]))
 
 
-int8_product = _product_vnni if has_byte_dot() else _product_portable
+int8_product = _product_vnni if has_byte_dot() else _product_avx2 if _PAIRS else _product_portable
 
 
 @serial_in_order  # as in `packed.scale_sums`

@@ -2,7 +2,8 @@
 
 With AVX-512 VNNI a register is a block of 16 rows: each row is a lane, so nothing is ever added across lanes.
 The weights are the unsigned side of the byte product: sum(w x) = sum((w + 1) x) - sum(x), and -sum(x), the same
-for all rows, is what the sums start from.  Elsewhere the same layout is read with shifts.
+for all rows, is what the sums start from.  With AVX2 a register is half a block and products are first added up in
+16 bits.  Elsewhere the same layout is read with shifts.
 """
 from __future__ import annotations
 
@@ -16,25 +17,40 @@ from .jit import parallel, serial, serial_in_order
 from .matmul import contiguous
 from .rows import parts_for
 from .simd import (
+    add_field_pairs,
     add_fields,
     field_dot0,
     field_dot1,
     field_dot2,
     field_dot3,
+    field_pairs0,
+    field_pairs1,
     has_byte_dot,
+    has_byte_pairs,
+    load_eight,
     load_words,
+    no_pairs,
     no_words,
     prefetch,
+    spread_eight,
     spread_word,
+    store_eight,
     store_words,
+    upper_fields,
 )
 from .ternary import _ONE, _TOP, _ZERO
 
 __all__ = ["pack_ternary", "packed_bitlinear", "packed_product", "unpack_ternary"]  # packing is done once
 
 AHEAD = 1024  # words that are asked for before they are needed, beyond the end of one matrix into the next
+# Words of input between two additions to 32 bits.  A word brings one pair to the sums of field 1 or 3, of at most
+# 4 x 2 (127 + 127) = 2032, or -2048 for inputs of -128; the sums have pairs from half of the words: 16 x 2032 = 32,512
+# and 16 x -2048 = -32,768 fit into 16 bits.
+PAIR_WORDS = 32
 _TWO_BITS = np.int32(3)
 _MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float32 but its sign
+_INTEGERS = np.float32(3 << 22)    # adding a small integer to it adds that to its bits, too
+_INTEGER_BITS = _INTEGERS.view(np.int32)
 
 
 @serial
@@ -63,6 +79,54 @@ def _product_vnni(out, packed, inp, start, first, last):
 
 
 @serial
+def _add_pairs(out, at, packed, i, inp, first, last):
+    """out[at: at + 32] += codes . inp[first: last], at most PAIR_WORDS words; i is where their weights begin.
+
+    The eight sums, what is spread and what is masked are as many registers as there are.
+    """
+    a0, a1, a2, a3 = no_pairs(), no_pairs(), no_pairs(), no_pairs()  # of fields 0 and 2, for eight rows each
+    b0, b1, b2, b3 = no_pairs(), no_pairs(), no_pairs(), no_pairs()  # 4 x those of fields 1 and 3
+    for k in range(first, last, 4):
+        x0, x1, x2, x3 = (spread_eight(inp, k), spread_eight(inp, k + 1), spread_eight(inp, k + 2),
+                          spread_eight(inp, k + 3))
+        prefetch(packed, i + AHEAD)
+        prefetch(packed, i + AHEAD + 16)
+        w = load_eight(packed, i)
+        u = upper_fields(w)
+        a0, b0 = field_pairs0(a0, w, x0), field_pairs1(b0, w, x1)
+        a0, b0 = field_pairs0(a0, u, x2), field_pairs1(b0, u, x3)
+        w = load_eight(packed, i + 8)
+        u = upper_fields(w)
+        a1, b1 = field_pairs0(a1, w, x0), field_pairs1(b1, w, x1)
+        a1, b1 = field_pairs0(a1, u, x2), field_pairs1(b1, u, x3)
+        w = load_eight(packed, i + 16)
+        u = upper_fields(w)
+        a2, b2 = field_pairs0(a2, w, x0), field_pairs1(b2, w, x1)
+        a2, b2 = field_pairs0(a2, u, x2), field_pairs1(b2, u, x3)
+        w = load_eight(packed, i + 24)
+        u = upper_fields(w)
+        a3, b3 = field_pairs0(a3, w, x0), field_pairs1(b3, w, x1)
+        a3, b3 = field_pairs0(a3, u, x2), field_pairs1(b3, u, x3)
+        i += 32
+    store_eight(out, at, add_field_pairs(load_eight(out, at), a0, b0))
+    store_eight(out, at + 8, add_field_pairs(load_eight(out, at + 8), a1, b1))
+    store_eight(out, at + 16, add_field_pairs(load_eight(out, at + 16), a2, b2))
+    store_eight(out, at + 24, add_field_pairs(load_eight(out, at + 24), a3, b3))
+
+
+@serial
+def _product_avx2(out, packed, inp, start, first, last):
+    """The same with half as many lanes, and sums of 16 bits that are added to those of 32 before they are full."""
+    words = inp.size
+    for group in range(first, last):
+        at = group * 32
+        for lane in range(at, at + 32, 8):
+            store_eight(out, lane, spread_eight(start, 0))
+        for k in range(0, words, PAIR_WORDS):
+            _add_pairs(out, at, packed, (group * words + k) * 8, inp, k, min(k + PAIR_WORDS, words))
+
+
+@serial
 def _add_column(out, packed, shift, x):
     """out[lane] += (the field at `shift` of packed[lane]) x."""
     for lane in range(out.size):
@@ -85,7 +149,21 @@ def _product_portable(out, packed, inp, start, first, last):
                 i += 16
 
 
-product_rows = _product_vnni if has_byte_dot() else _product_portable
+product_rows = _product_vnni if has_byte_dot() else _product_avx2 if has_byte_pairs() else _product_portable
+
+
+@serial
+def _round_row(codes, inp, inverse):
+    """codes = round(inp inverse); returns their sum.
+
+    LLVM does not vectorise a conversion to integers; here the code is the last byte of a sum that is exact.
+    """
+    total = np.int32(0)
+    for i in range(inp.size):
+        code = np.int32(np.float32(np.rint(inp[i] * inverse) + _INTEGERS).view(np.int32) - _INTEGER_BITS)
+        codes[i] = np.int8(code)
+        total = np.int32(total + code)
+    return total
 
 
 @serial
@@ -100,11 +178,7 @@ def quantize_row(codes, inp):
         largest = max(largest, np.int32(bits[i] & _MAGNITUDE))
     top = np.int32(largest).view(np.float32)
     inverse = _TOP / top if top > _ZERO else _ZERO
-    total = np.int32(0)
-    for i in range(inp.size):
-        code = np.int8(np.rint(inp[i] * inverse))
-        codes[i] = code
-        total += np.int32(code)
+    total = _round_row(codes[:inp.size], inp, inverse)
     for i in range(inp.size, codes.size):
         codes[i] = np.int8(0)
     return top * (_ONE / _TOP), -total

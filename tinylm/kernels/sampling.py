@@ -1,4 +1,4 @@
-"""Twins of `tinylm.ops.sampling`: a pass or two over the scores, in blocks whose sums and maxima are kept."""
+"""Twins of `tinylm.ops.sampling`: two passes over the scores, in blocks whose sums and maxima are kept."""
 from __future__ import annotations
 
 import numpy as np
@@ -10,15 +10,18 @@ from .vector_math import exp32
 
 HOPELESS = np.float32(1e-30)  # times as likely as the likeliest: taken for 0, which `exp32` does not reach
 _ZERO = np.float32(0.0)
+_SIGN, _MAGNITUDE, _LEAST = np.int32(31), np.int32(0x7FFFFFFF), np.int32(-0x80000000)  # of a float32 as an integer
 BLOCK = 64  # scores whose sum, and whose maximum, is looked at before they are
 
 
 @serial
 def _highest(x):
-    top = x[0]
+    """The maximum.  Numbers are compared as integers, which can be vectorised: of equal size where they are positive,
+    and with all bits but the sign turned round where they are negative.  NaN is above all, or below."""
+    bits, top = x.view(np.int32), _LEAST
     for i in range(x.size):
-        top = max(top, x[i])
-    return top
+        top = max(top, np.int32(bits[i] ^ np.int32((bits[i] >> _SIGN) & _MAGNITUDE)))
+    return np.int32(top ^ np.int32((top >> _SIGN) & _MAGNITUDE)).view(np.float32)
 
 
 @serial
@@ -33,32 +36,44 @@ def _powers(out, x, top, factor):
 
 
 @serial
-def _block_sums(sums, powers, logits, factor):
-    """Returns (the highest score, the sum of all powers in float64); the latter is NaN where a score is NaN or inf."""
-    top, total = _highest(logits), 0.0
+def _span(block, size):
+    """(first, last + 1) score of a block."""
+    return block * BLOCK, min((block + 1) * BLOCK, size)
+
+
+@serial
+def _block_sums(sums, tops, powers, logits, factor):
+    """Sums of powers and highest scores of all blocks.  Returns (the highest score, the sum of all powers in float64);
+    the latter is NaN where a score is NaN or inf.  Scratch: powers (BLOCK,)."""
     for block in range(sums.size):
-        low, high = block * BLOCK, min((block + 1) * BLOCK, logits.size)
-        sums[block] = _powers(powers[low:high], logits[low:high], top, factor)
+        low, high = _span(block, logits.size)
+        tops[block] = _highest(logits[low:high])
+    top, total = _highest(tops), 0.0
+    for block in range(sums.size):
+        low, high = _span(block, logits.size)
+        sums[block] = _powers(powers[:high - low], logits[low:high], top, factor)
         total += np.float64(sums[block])
     return top, total
 
 
 @serial
-def _draw(powers, sums, logits, factor, uniform):
-    top, total = _block_sums(sums, powers, logits, factor)
+def _draw(powers, sums, tops, logits, factor, uniform):
+    top, total = _block_sums(sums, tops, powers, logits, factor)
     if not np.isfinite(top) or not np.isfinite(total):
         return -1
     goal, reached, block = uniform * total, 0.0, 0
     while block < sums.size - 1 and reached + np.float64(sums[block]) <= goal:
         reached += np.float64(sums[block])
         block += 1
-    last = block * BLOCK  # of those that can be drawn: rounding may leave the goal just beyond the block
-    for i in range(block * BLOCK, min((block + 1) * BLOCK, powers.size)):
+    low, high = _span(block, logits.size)
+    _powers(powers[:high - low], logits[low:high], top, factor)  # again: they are not kept
+    last = low  # of those that can be drawn: rounding may leave the goal just beyond the block
+    for i in range(high - low):
         if powers[i] > 0:
-            last = i
+            last = low + i
             reached += np.float64(powers[i])
             if reached > goal:
-                return i
+                return last
     return last
 
 
@@ -76,31 +91,41 @@ def _insert(ids, scores, have, i, score):
 
 
 @serial
-def _likeliest(ids, scores, powers, sums, logits, token):
+def _probability(score, top, total):
+    """As `_powers` and their sum have it."""
+    power = exp32(score - top)
+    return 0.0 if power < HOPELESS else np.float64(power) / total
+
+
+@serial
+def _likeliest(ids, scores, powers, sums, tops, logits, token):
     """Returns the probability of the token; scores become probabilities."""
-    top, total = _block_sums(sums, powers, logits, np.float32(1.0))
+    top, total = _block_sums(sums, tops, powers, logits, np.float32(1.0))
     have = 0
-    for low in range(0, logits.size, BLOCK):
-        high = min(low + BLOCK, logits.size)
-        if have < ids.size or _highest(logits[low:high]) > scores[have - 1]:
+    for block in range(tops.size):
+        if have < ids.size or tops[block] > scores[have - 1]:
+            low, high = _span(block, logits.size)
             for i in range(low, high):
                 if have < ids.size or logits[i] > scores[have - 1]:
                     have = _insert(ids, scores, have, i, logits[i])
     for i in range(have):
-        scores[i] = np.float64(powers[ids[i]]) / total
-    return np.float64(powers[token]) / total
+        scores[i] = _probability(logits[ids[i]], top, total)
+    return _probability(logits[token], top, total)
 
 
 def _scratch(logits):
-    return memory.empty(logits.size), memory.empty(-(-logits.size // BLOCK))
+    """(powers of a block, sums, highest scores)"""
+    blocks = -(-logits.size // BLOCK)
+    floats = memory.empty(BLOCK + 2 * blocks)
+    return floats[:BLOCK], floats[BLOCK:BLOCK + blocks], floats[BLOCK + blocks:]
 
 
 def draw_token(logits, temperature, uniform):
     """See `tinylm.ops.draw_token`; powers in float32, 0 below HOPELESS, sums in float64."""
     logits = contiguous(logits)
-    powers, sums = _scratch(logits)
     # Below this, a difference of 1e-30 between two scores already decides: it stays a finite number.
-    return int(_draw(powers, sums, logits, np.float32(1 / max(temperature, 1e-30)), float(uniform)))
+    factor = np.float32(1 / max(temperature, 1e-30))
+    return int(_draw(*_scratch(logits), logits, factor, float(uniform)))
 
 
 def likeliest(logits, token, count):

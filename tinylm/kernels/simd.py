@@ -477,6 +477,7 @@ def add_fields(typingctx, t0, t1, t2, t3):
         return builder.add(builder.add(parts[0], parts[1]), builder.add(parts[2], parts[3]))
     return _words(_words, _words, _words, _words), emit
 
+
 @intrinsic
 def byte_dot(typingctx, total, unsigned, signed):
     """total + the four products of bytes, unsigned times signed, in each lane."""
@@ -486,6 +487,139 @@ def byte_dot(typingctx, total, unsigned, signed):
     def emit(context, builder, sig, args):
         return builder.call(_byte_dot(builder), args)
     return _words(_words, _words, _words), emit
+
+
+# With AVX2 alone a register has eight lanes, and one instruction adds two products of bytes, unsigned times signed, in
+# 16 bits.  `Pairs` are such sums: two of them to a lane.
+
+def has_byte_pairs() -> bool:
+    """Whether numba's target multiplies bytes and adds two products in one instruction."""
+    return "avx2" in target_features()
+
+
+class EightWords(types.Type):
+    """Eight int32 values that live in one register."""
+
+    llvm = ir.VectorType(_i32, 8)
+
+
+class Pairs(types.Type):
+    """Sixteen int16 values that live in one register."""
+
+    llvm = ir.VectorType(ir.IntType(16), 16)
+
+
+@register_model(EightWords)
+@register_model(Pairs)
+class _EightWordsModel(models.PrimitiveModel):
+    def __init__(self, manager, fe_type):
+        super().__init__(manager, fe_type, fe_type.llvm)
+
+
+_eight, _pairs = EightWords("int32x8"), Pairs("int16x16")
+_thirty_two = ir.VectorType(ir.IntType(8), 32)  # the bytes of either
+
+
+@intrinsic
+def no_pairs(typingctx):
+    """All sums 0."""
+    return _pairs(), lambda context, builder, sig, args: ir.Constant(_pairs.llvm, None)
+
+
+@intrinsic
+def load_eight(typingctx, a, i):
+    def emit(context, builder, sig, args):
+        return builder.load(_address(context, builder, sig, args, _eight.llvm), align=4)
+    return _eight(a, types.intp), emit
+
+
+@intrinsic
+def spread_eight(typingctx, a, i):
+    """a[i] in every lane."""
+    def emit(context, builder, sig, args):
+        return _splat(builder, builder.load(_address(context, builder, sig, args, _i32), align=4), _eight.llvm)
+    return _eight(a, types.intp), emit
+
+
+@intrinsic
+def store_eight(typingctx, a, i, v):
+    def emit(context, builder, sig, args):
+        builder.store(args[2], _address(context, builder, sig, args, _eight.llvm), align=4)
+        return context.get_dummy_value()
+    return types.void(a, types.intp, v), emit
+
+
+def _need_pairs():
+    if not has_byte_pairs():  # LLVM would end the process
+        raise errors.TypingError("numba's target lacks AVX2; ask has_byte_pairs() first")
+
+
+def _call_avx2(builder, name, result, *arguments):
+    kind = ir.FunctionType(result, [a.type for a in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.avx2.{name}"), arguments)
+
+
+def _byte_pairs(builder, unsigned, signed):
+    unsigned, signed = (builder.bitcast(v, _thirty_two) for v in (unsigned, signed))
+    return _call_avx2(builder, "pmadd.ub.sw", _pairs.llvm, unsigned, signed)
+
+
+def _add_pairs(builder, pairs):
+    """The two sums of each lane, added."""
+    return _call_avx2(builder, "pmadd.wd", _eight.llvm, pairs, ir.Constant(_pairs.llvm, [1] * 16))
+
+
+def _field_pairs(field):
+    @intrinsic
+    def pairs(typingctx, total, weights, inp):
+        """total + 4^field (the two bits `field` of each byte of weights, as 0 .. 3) . inp, two products to a sum."""
+        _need_pairs()
+
+        def emit(context, builder, sig, args):
+            mask = ir.Constant(_eight.llvm, [0x03030303 << 2 * field] * 8)
+            return builder.add(args[0], _byte_pairs(builder, builder.and_(args[1], mask), args[2]))
+        return _pairs(_pairs, _eight, _eight), emit
+    return pairs
+
+
+field_pairs0, field_pairs1 = (_field_pairs(field) for field in range(2))
+
+
+@intrinsic
+def upper_fields(typingctx, weights):
+    """Fields 2 and 3 of each byte in the places of 0 and 1; what stands above them means nothing."""
+    def emit(context, builder, sig, args):
+        return builder.lshr(args[0], ir.Constant(_eight.llvm, [4] * 8))
+    return _eight(_eight), emit
+
+
+@intrinsic
+def add_field_pairs(typingctx, total, p0, p1):
+    """total + p0 + p1 / 4; every division is exact."""
+    _need_pairs()
+
+    def emit(context, builder, sig, args):
+        total, p0, p1 = args
+        both = builder.add(p0, builder.ashr(p1, ir.Constant(_pairs.llvm, [2] * 16)))
+        return builder.add(total, _add_pairs(builder, both))
+    return _eight(_eight, _pairs, _pairs), emit
+
+
+@intrinsic
+def signed_byte_dot(typingctx, total, weights, inp):
+    """total + the four products of signed bytes in each lane; no weight is -128.
+
+    w x = (w sign x) |x|: two products of 127 x 128 fit into 16 bits.
+    """
+    _need_pairs()
+
+    def emit(context, builder, sig, args):
+        total, weights, inp = args[0], *(builder.bitcast(v, _thirty_two) for v in args[1:])
+        nothing = ir.Constant(_thirty_two, None)
+        size = builder.select(builder.icmp_signed("<", inp, nothing), builder.sub(nothing, inp), inp)
+        signed = _call_avx2(builder, "psign.b", _thirty_two, weights, inp)
+        return builder.add(total, _add_pairs(builder, _byte_pairs(builder, size, signed)))
+    return _eight(_eight, _eight, _eight), emit
 
 
 # --------------------------------------------------------------------------- tiles: bfloat16 in blocks of 16 x 16

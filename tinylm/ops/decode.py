@@ -44,7 +44,8 @@ def matrix_shapes(weights):
 
 def check_decode(token, weights, state):
     """Raises ShapeError, or IndexError for a token outside the vocabulary."""
-    shapes.tokens(np.asarray(token), len(weights.embedding))
+    if not (isinstance(token, (int, np.integer)) and 0 <= token < len(weights.embedding)):
+        shapes.tokens(np.asarray(token), len(weights.embedding))
     L, C = weights.gate_bias.shape
     if state.shape != (L, 3, C):
         raise shapes.ShapeError(f"state is {state.shape}, the model's is {(L, 3, C)}")

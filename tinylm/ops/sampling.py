@@ -33,5 +33,5 @@ def likeliest(logits, token, count):
     Shapes    logits (V,) -> (float, (count,), (count,)); fewer where V is smaller
     """
     prob = softmax(logits)
-    top = np.lexsort((np.arange(len(prob)), -prob))[:count]
+    top = np.argsort(-logits, kind="stable")[:count]  # two scores may round to one probability
     return float(prob[token]), top, prob[top]
