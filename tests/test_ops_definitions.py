@@ -500,7 +500,7 @@ def test_attention_extend(B, T, length, spare, H, D, scale, window, seed):
                                                       scale, window))
 
 
-@loops("dropout_forward", "dropout_backward", "residual_forward", "residual_backward")
+@loops("dropout_forward", "dropout_backward", "residual_forward", "residual_backward", "add")
 @FEW
 @given(SIZE, SIZE, st.sampled_from([0.1, 0.5, 0.9]), SEED)
 def test_dropout_and_residual(N, C, rate, seed):
@@ -518,12 +518,13 @@ def test_dropout_and_residual(N, C, rate, seed):
             assert summed[n, c] == inp[n, c] + branch[n, c] * mask[n, c]
             assert dinp[n, c] == dbranch[n, c] == dout[n, c] * mask[n, c]
             assert dresidual[n, c] == dout[n, c]
+            assert ops.add(inp, dout)[n, c] == inp[n, c] + dout[n, c]
     for plain in (ops.residual_forward(inp, branch, rate, None), ops.residual_forward(inp, branch, 0.0, key)):
         assert np.array_equal(plain[0], inp + branch)
         assert all(np.array_equal(d, dout) for d in ops.residual_backward(dout, plain[1]))
 
 
-@loops("cross_entropy_forward", "cross_entropy_backward", "linear_cross_entropy_forward")
+@loops("cross_entropy_forward", "cross_entropy_backward", "linear_cross_entropy_forward", "linear_cross_entropy")
 @FEW
 @given(SIZE, SIZE, SIZE, st.booleans(), SEED)
 def test_cross_entropy(N, C, V, with_bias, seed):
@@ -543,6 +544,17 @@ def test_cross_entropy(N, C, V, with_bias, seed):
     close(got, losses)
     close(ops.cross_entropy_backward(dlosses, cache)[0], dlogits)
     close(ops.linear_cross_entropy_forward(inp, weight, bias, targets)[0], losses)
+    found, dinp, dweight, dbias = ops.linear_cross_entropy(inp, weight, bias, targets, dlosses)
+    close(found, losses)
+    for n in range(N):
+        for c in range(C):
+            close(dinp[n, c], sum(dlogits[n, v] * weight[v, c] for v in range(V)))
+    for v in range(V):
+        for c in range(C):
+            close(dweight[v, c], sum(dlogits[n, v] * inp[n, c] for n in range(N)))
+        assert (dbias is None) == (not with_bias)
+        if with_bias:
+            close(dbias[v], sum(dlogits[n, v] for n in range(N)))
 
 
 def test_cross_entropy_of_huge_logits_is_finite():
@@ -610,6 +622,7 @@ def test_every_definition_has_a_test_and_a_place_in_the_parity_check():
     lambda: ops.attention_forward(np.zeros((3, 12)), 2),
     lambda: ops.attention_extend(np.zeros((1, 3, 12)), np.zeros((1, 4, 4)), np.zeros((1, 4, 4)), 2, 2),
     lambda: ops.residual_forward(np.zeros((2, 3)), np.zeros((1, 3))),
+    lambda: ops.add(np.zeros((2, 3)), np.zeros((1, 3))),
     lambda: ops.headnorm_forward(np.zeros((2, 3, 10)), 3, np.zeros(10), np.zeros(10)),
     lambda: ops.headnorm_forward(np.zeros((2, 3, 10)), 2, np.zeros(9), np.zeros(10)),
     lambda: ops.bitlinear_forward(np.zeros((2, 4)), ops.ternarize(np.zeros((3, 5)))),

@@ -15,6 +15,7 @@ from .attention import attention_backward, attention_extend, attention_forward
 from .cross_entropy import (
     cross_entropy_backward,
     cross_entropy_forward,
+    linear_cross_entropy,
     linear_cross_entropy_backward,
     linear_cross_entropy_forward,
 )
@@ -36,7 +37,7 @@ from .matmul import matmul, pack
 from .optimizer import adamw_step, clip_scale, global_norm
 from .packed import pack_ternary, packed_bitlinear, packed_product, unpack_ternary
 from .recurrence import recurrence_backward, recurrence_forward
-from .residual import dropout_backward, dropout_forward, residual_backward, residual_forward
+from .residual import add, dropout_backward, dropout_forward, residual_backward, residual_forward
 from .rope import rope_backward, rope_forward
 from .sampling import draw_token, likeliest
 from .ternary import bitlinear_backward, bitlinear_forward, quantize_activations, ternarize
