@@ -478,10 +478,6 @@ def _bound_dropout(c, want):
     return {k: 3 * UNIT * np.abs(want[k]) for k in ("out", "dinp")}
 
 
-def _run_add(f, c):
-    return {"out": f.add(c["inp"], c["dout"])}
-
-
 def _run_residual(f, c):
     out, cache = f.residual_forward(c["inp"], c["branch"], c["rate"], c["key"])
     dinp, dbranch = f.residual_backward(c["dout"], cache)
@@ -1056,8 +1052,6 @@ OPERATIONS: dict[str, Operation] = {
     "dropout": Operation(("dropout_forward", "dropout_backward"),
                          {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "rate": (0.1, 0.2, 0.5)},
                          _draw_dropout, _run_dropout, _bound_dropout),
-    "add": Operation(("add",), {"B": (0, *ROWS), "T": EDGES, "C": EDGES}, _draw_elements, _run_add,
-                     lambda c, want: {"out": UNIT * np.abs(want["out"])}),
     "residual": Operation(("residual_forward", "residual_backward"),
                           {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "rate": (0.1, 0.2, 0.5)},
                           _draw_dropout, _run_residual, _bound_residual),

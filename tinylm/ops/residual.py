@@ -21,15 +21,6 @@ def dropout_backward(dout, cache):
     return (dout * dropout_mask(dout.shape, rate, key).astype(dout.dtype),)
 
 
-def add(x, y):
-    """x + y of one shape: the gradient of what went two ways.
-
-    Raises    ShapeError
-    """
-    same(x=x, y=y)
-    return x + y
-
-
 def residual_forward(inp, branch, rate=0.0, key=None):
     """out = inp + dropout(branch); without a key, or at rate 0, nothing is dropped.
 
@@ -40,7 +31,7 @@ def residual_forward(inp, branch, rate=0.0, key=None):
     """
     same(inp=inp, branch=branch)
     if key is None or rate == 0:
-        return add(inp, branch), None
+        return inp + branch, None
     dropped, cache = dropout_forward(branch, rate, key)
     return inp + dropped, cache
 
