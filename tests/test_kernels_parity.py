@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tinylm import kernels, ops
 from tinylm.audit import parity, threads
 from tinylm.errors import CheckFailed
+from tinylm.kernels import vector_math
 from tinylm.ops.shapes import ShapeError
 
 SEED = st.integers(0, 2 ** 32 - 1)
@@ -96,7 +97,26 @@ def test_extending_by_many_positions_is_extending_by_one_each():
         np.testing.assert_allclose(out, whole, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ["linear", "layernorm", "gelu", "cross_entropy", "linear_cross_entropy"])
+@numba.njit
+def _exps_and_sigmoids(powers, sigmoids, x):
+    for i in range(x.size):
+        powers[i], sigmoids[i] = vector_math.exp32(x[i]), vector_math.sigmoid32(x[i])
+
+
+def test_exp_and_sigmoid_are_as_exact_as_they_say():
+    x = np.concatenate([np.linspace(-87, 88, 300_001), np.linspace(-1, 1, 100_001)]).astype(np.float32)
+    powers, sigmoids, exact = np.empty_like(x), np.empty_like(x), x.astype(np.float64)
+    _exps_and_sigmoids(powers, sigmoids, x)
+    assert np.abs(powers / np.exp(exact) - 1).max() < 2e-7
+    assert np.abs(sigmoids * (1 + np.exp(-exact)) - 1).max() < 4e-7
+    ends = np.array([np.nan, -np.inf, -1e4, 1e4, np.inf], np.float32)
+    _exps_and_sigmoids(powers[:5], sigmoids[:5], ends)
+    np.testing.assert_allclose(powers[:5], np.exp([np.nan, -87, -87, 88, 88]), rtol=2e-7)
+    np.testing.assert_allclose(sigmoids[:5], [np.nan, 0, 0, 1, 1], rtol=0, atol=1e-37)
+
+
+@pytest.mark.parametrize("name", ["linear", "layernorm", "gelu", "cross_entropy", "linear_cross_entropy",
+                                  "loss_and_gradient"])
 def test_a_nan_is_not_lost(name):
     """The guard of the trainer looks for numbers that are not finite: kernels must hand them on."""
     operation = parity.OPERATIONS[name]

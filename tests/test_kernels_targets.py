@@ -150,6 +150,7 @@ _LIBRARY = re.compile(r"\b_?(exp|exp2|expm1|tanh)f?\b(?=[,@)\s]|$)", re.MULTILIN
 
 USERS_OF_EXP = {
     "log of the sum of exp": (cross_entropy._log_sum_exp, FLAT),
+    "losses and gradients": (cross_entropy._exp_row, FLAT),
     "probabilities of a row": (cross_entropy._prob_row, FLAT, FLAT, FLOAT, FLOAT),
     "attention's softmax": (attention._exponentials, FLAT),
     "attention, backward": (attention._gradient_row, FLAT, FLAT, FLOAT, FLOAT),

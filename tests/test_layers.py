@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinylm import ops
+from tinylm import kernels, ops
 from tinylm.layers import (
     BitLinear,
     Block,
+    Head,
     HeadNorm,
     Linear,
     Parameter,
@@ -134,6 +135,32 @@ def test_without_a_tape_nothing_is_remembered():
     assert len(tape) == 1
     np.testing.assert_array_equal(layer.forward(inp, Pass(ops, params)), want)
     assert len(tape) == 1
+
+
+@pytest.mark.parametrize("f", [ops, kernels], ids=["numpy", "numba"])
+def test_a_head_that_knows_its_dlosses_goes_back_at_once_with_the_same_gradient(f):
+    rng = np.random.default_rng(0)
+    head = Head("head", 5, 11)
+    params = Parameters(head.parameters())
+    params.flat[:] = rng.standard_normal(params.flat.size)
+    inp, dlosses = rng.standard_normal((2, 3, 5)).astype(np.float32), rng.standard_normal(6).astype(np.float32)
+    targets, found = rng.integers(0, 11, (2, 3)), []
+    for promised in (None, dlosses):
+        run = Pass(f, params, g=params.like(), tape=Tape(), dlosses=promised)
+        losses = head.forward(inp, targets, run).copy()
+        found.append((losses, head.backward(dlosses, run), run.g.flat))
+    for apart, at_once in zip(*found):
+        assert apart.shape == at_once.shape
+        np.testing.assert_allclose(at_once, apart, rtol=1e-5, atol=1e-6)
+
+
+def test_a_head_is_to_get_the_dlosses_it_was_promised():
+    head = Head("head", 2, 3)
+    params, dlosses = Parameters(head.parameters()), np.ones(1)
+    run = Pass(ops, params, g=params.like(), tape=Tape(), dlosses=dlosses)
+    head.forward(np.ones((1, 1, 2)), np.zeros((1, 1), int), run)
+    with pytest.raises(RuntimeError, match="head went back with other dlosses"):
+        head.backward(2 * dlosses, run)
 
 
 def test_observers_see_every_layer_inside_out():

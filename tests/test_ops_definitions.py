@@ -523,7 +523,7 @@ def test_dropout_and_residual(N, C, rate, seed):
         assert all(np.array_equal(d, dout) for d in ops.residual_backward(dout, plain[1]))
 
 
-@loops("cross_entropy_forward", "cross_entropy_backward", "linear_cross_entropy_forward")
+@loops("cross_entropy_forward", "cross_entropy_backward", "linear_cross_entropy_forward", "linear_cross_entropy")
 @FEW
 @given(SIZE, SIZE, SIZE, st.booleans(), SEED)
 def test_cross_entropy(N, C, V, with_bias, seed):
@@ -543,6 +543,17 @@ def test_cross_entropy(N, C, V, with_bias, seed):
     close(got, losses)
     close(ops.cross_entropy_backward(dlosses, cache)[0], dlogits)
     close(ops.linear_cross_entropy_forward(inp, weight, bias, targets)[0], losses)
+    found, dinp, dweight, dbias = ops.linear_cross_entropy(inp, weight, bias, targets, dlosses)
+    close(found, losses)
+    for n in range(N):
+        for c in range(C):
+            close(dinp[n, c], sum(dlogits[n, v] * weight[v, c] for v in range(V)))
+    for v in range(V):
+        for c in range(C):
+            close(dweight[v, c], sum(dlogits[n, v] * inp[n, c] for n in range(N)))
+        assert (dbias is None) == (not with_bias)
+        if with_bias:
+            close(dbias[v], sum(dlogits[n, v] for n in range(N)))
 
 
 def test_cross_entropy_of_huge_logits_is_finite():

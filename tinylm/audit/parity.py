@@ -938,6 +938,18 @@ def _run_linear_cross_entropy(f, c):
                          c["dout"], ("dinp", "dweight", "dbias"))
 
 
+def _run_loss_and_gradient(f, c):
+    """`linear_cross_entropy`, with the names `_forward_back` gives its results; the weight packed the second time."""
+    inputs = c["inp"], c["weight"], c["bias"], c["targets"], c["dout"]
+    names = "out", "dinp", "dweight", "dbias"
+    found = _some(**dict(zip(names, f.linear_cross_entropy(*inputs))))
+    into = c["dweight"].copy(), None if c["bias"] is None else c["dbias"].copy()
+    again = f.linear_cross_entropy(c["inp"], f.pack(c["weight"]), *inputs[2:], add_to=into)
+    for k, given, returned in zip(names[2:], into, again[2:]):
+        _expect(returned is given, f"linear_cross_entropy with add_to should return that array as {k}")
+    return found | _some(**{f"{k} added": v for k, v in zip(names[2:], into)})
+
+
 def _bound_linear_cross_entropy(c, want):
     inp, weight = c["inp"], c["weight"]
     bias = 0 if c["bias"] is None else c["bias"]
@@ -1095,6 +1107,10 @@ OPERATIONS: dict[str, Operation] = {
                                        "bias": (False, True)},
                                       _draw_linear_cross_entropy, _run_linear_cross_entropy,
                                       _bound_linear_cross_entropy),
+    "loss_and_gradient": Operation(("linear_cross_entropy",),
+                                   {"N": (*EDGES, 130, 257), "C": EDGES, "V": (1, 2, 28, 65, 110, 300),
+                                    "bias": (False, True)},
+                                   _draw_linear_cross_entropy, _run_loss_and_gradient, _bound_linear_cross_entropy),
     "adamw": Operation(("adamw_step",), {"P": (0, *EDGES, 1000, 4097), "decayed": ("none", "half", "all"),
                                          "step": (1, 2, 1000), "scale": (1.0, 0.25)},
                        _draw_adamw, _run_adamw, _bound_adamw),

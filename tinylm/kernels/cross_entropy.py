@@ -12,7 +12,7 @@ from ..ops.cross_entropy import CrossEntropyCache
 from . import memory
 from .jit import parallel, serial
 from .linear import add_column_sums
-from .matmul import contiguous, matmul
+from .matmul import contiguous, matmul, pack, unpack
 from .rows import parts_for
 from .vector_math import exp32
 
@@ -36,6 +36,25 @@ def _prob_row(prob, logits, log_sum, scale):
         prob[i] = exp32(logits[i] - log_sum) * scale
 
 
+@serial
+def _exp_row(row):
+    """row = e^(row - its largest); returns (the largest, the sum of the new row)."""
+    top = row[0]
+    for i in range(row.size):
+        top = max(top, row[i])
+    total = np.float32(0.0)
+    for i in range(row.size):
+        row[i] = exp32(row[i] - top)
+        total += row[i]
+    return top, total
+
+
+@serial
+def _scale(row, factor):
+    for i in range(row.size):
+        row[i] *= factor
+
+
 @parallel
 def _losses(losses, log_sums, logits, targets, parts):
     rows = logits.shape[0]
@@ -53,6 +72,19 @@ def _gradients(dlogits, logits, log_sums, targets, dlosses, parts):
         for n in range(rows * part // parts, rows * (part + 1) // parts):
             _prob_row(dlogits[n], logits[n], log_sums[n], dlosses[n])
             dlogits[n, targets[n]] -= dlosses[n]
+
+
+@parallel
+def _losses_and_gradients(losses, logits, targets, dlosses, parts):
+    """Writes the losses, and their gradients in the place of the logits, a row at a time while it is in the cache."""
+    rows = logits.shape[0]
+    for part in prange(parts):
+        for n in range(rows * part // parts, rows * (part + 1) // parts):
+            of_target = logits[n, targets[n]]
+            top, total = _exp_row(logits[n])
+            losses[n] = top + np.log(total) - of_target
+            _scale(logits[n], dlosses[n] / total)
+            logits[n, targets[n]] -= dlosses[n]
 
 
 @parallel
@@ -105,28 +137,59 @@ def linear_cross_entropy_forward(inp, weight, bias, targets):
 
     Caches    one number a row; the logits are computed again in the backward pass
     """
-    shapes.linear(inp, weight, bias)
-    shapes.tokens(targets, len(weight), "targets")
-    inp, targets = contiguous(inp), _ids(targets)
+    inp, array, targets = _checked(inp, weight, bias, targets)
     losses, log_sums = memory.empty(len(inp)), memory.empty(len(inp))
-    for block in _blocks(len(inp), len(weight)):
+    for block in _blocks(len(inp), len(array)):
         logits = matmul(inp[block], weight, transpose_b=True, bias=bias)
         _losses(losses[block], log_sums[block], logits, targets[block],
                 parts_for(logits.size, numba.get_num_threads()))
-    return losses, LinearCrossEntropyCache(inp, weight, bias, targets, log_sums)
+    return losses, LinearCrossEntropyCache(inp, array, bias, targets, log_sums)
 
 
 def linear_cross_entropy_backward(dlosses, cache, add_to=None):
     """See `tinylm.ops.linear_cross_entropy_backward`.  Adds to the arrays of add_to."""
     inp, weight, bias, targets, log_sums = cache
     dlosses = contiguous(dlosses)
-    dweight, dbias = add_to or (np.zeros_like(weight), None if bias is None else np.zeros_like(bias))
-    dinp = memory.empty(inp.shape)
-    for block in _blocks(len(inp), len(weight)):
-        logits = matmul(inp[block], weight, transpose_b=True, bias=bias)
+
+    def gradients(logits, block):
         _gradients(logits, logits, log_sums[block], targets[block], dlosses[block],
                    parts_for(logits.size, numba.get_num_threads()))
-        dinp[block] = matmul(logits, weight)
+
+    return _backward(gradients, inp, weight, bias, add_to)
+
+
+def linear_cross_entropy(inp, weight, bias, targets, dlosses, add_to=None):
+    """See `tinylm.ops.linear_cross_entropy`; float32, in blocks of rows.  Adds to the arrays of add_to."""
+    inp, _, targets = _checked(inp, weight, bias, targets)
+    losses, dlosses = memory.empty(len(inp)), contiguous(dlosses)
+    shapes.same(dlosses=dlosses, losses=losses)
+
+    def gradients(logits, block):
+        _losses_and_gradients(losses[block], logits, targets[block], dlosses[block],
+                              parts_for(logits.size, numba.get_num_threads()))
+
+    return losses, *_backward(gradients, inp, weight, bias, add_to)
+
+
+def _checked(inp, weight, bias, targets):
+    """(inp, the array of weight, targets) as kernels want them; the weight may be packed."""
+    array = unpack(weight)
+    shapes.linear(inp, array, bias)
+    shapes.tokens(targets, len(array), "targets")
+    return contiguous(inp), array, _ids(targets)
+
+
+def _backward(gradients, inp, weight, bias, add_to):
+    """(dinp, dweight, dbias), where gradients(logits, block) puts dlogits in the place of a block of logits."""
+    array = unpack(weight)
+    dweight, dbias = add_to or (np.zeros_like(array), None if bias is None else np.zeros_like(bias))
+    dinp, blocks = memory.empty(inp.shape), _blocks(len(inp), len(array))
+    if len(blocks) > 1:  # packed once for all of them
+        weight, array = pack(weight) if weight is array else weight, pack(array, transpose_b=False)
+    for block in blocks:
+        logits = matmul(inp[block], weight, transpose_b=True, bias=bias)
+        gradients(logits, block)
+        dinp[block] = matmul(logits, array)
         matmul(logits, inp[block], transpose_a=True, add_to=dweight)
         if bias is not None:
             add_column_sums(dbias, logits)

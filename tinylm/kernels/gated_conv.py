@@ -10,8 +10,8 @@ from ..ops.gated_conv import GatedConvCache
 from . import memory
 from .jit import parallel, serial
 from .matmul import contiguous
-from .recurrence import sigmoid32
 from .rows import CHUNK_ROWS, add_in_order, chunks_of, parts_for
+from .vector_math import sigmoid32
 
 _ONE = np.float32(1.0)
 

@@ -15,8 +15,8 @@ from . import memory
 from .activations import gelu32, gelu_slope32
 from .jit import parallel, serial
 from .matmul import contiguous
-from .recurrence import sigmoid32
 from .rows import parts_for
+from .vector_math import sigmoid32
 
 _ONE = np.float32(1.0)
 

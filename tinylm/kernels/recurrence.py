@@ -1,6 +1,8 @@
 """Twins of `tinylm.ops.recurrence`: one pass in time, a vector of channels at a time, gates fused in."""
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 from numba import prange
@@ -10,15 +12,10 @@ from ..ops.recurrence import RecurrenceCache
 from . import memory
 from .jit import parallel, serial
 from .matmul import contiguous
-from .vector_math import exp32
+from .vector_math import sigmoid32
 
-CHANNELS = 64  # that one task takes through time
+CHANNELS = 64  # a task has a multiple of them, so that the same numbers are left over for the end of a vector
 _ONE = np.float32(1.0)
-
-
-@serial
-def sigmoid32(x):
-    return _ONE / (_ONE + exp32(-x))
 
 
 @serial
@@ -31,13 +28,13 @@ def _forward_step(out, hidden, before, forget, value, output, bias, lower):
 
 
 @parallel
-def _forward(out, hidden, forget, value, output, bias, state, lower, parts):
+def _forward(out, hidden, forget, value, output, bias, state, lower, width, parts):
     B, T, C = out.shape
-    blocks = (C + CHANNELS - 1) // CHANNELS
+    blocks = (C + width - 1) // width
     for part in prange(parts):
         for task in range(B * blocks * part // parts, B * blocks * (part + 1) // parts):
-            b, low = task // blocks, task % blocks * CHANNELS
-            high = min(low + CHANNELS, C)
+            b, low = task // blocks, task % blocks * width
+            high = min(low + width, C)
             for t in range(T):
                 before = state[b, low:high] if t == 0 else hidden[b, t - 1, low:high]
                 _forward_step(out[b, t, low:high], hidden[b, t, low:high], before, forget[b, t, low:high],
@@ -60,14 +57,15 @@ def _backward_step(dforget, dvalue, doutput, later, dbias, dout, hidden, before,
 
 
 @parallel
-def _backward(dforget, dvalue, doutput, dbias, later, dout, hidden, forget, value, output, bias, state, lower, parts):
+def _backward(dforget, dvalue, doutput, dbias, later, dout, hidden, forget, value, output, bias, state, lower, width,
+              parts):
     """later and dbias: (B, C) of zeros; each task writes to its own part of them."""
     B, T, C = dout.shape
-    blocks = (C + CHANNELS - 1) // CHANNELS
+    blocks = (C + width - 1) // width
     for part in prange(parts):
         for task in range(B * blocks * part // parts, B * blocks * (part + 1) // parts):
-            b, low = task // blocks, task % blocks * CHANNELS
-            high = min(low + CHANNELS, C)
+            b, low = task // blocks, task % blocks * width
+            high = min(low + width, C)
             for back in range(T):
                 t = T - 1 - back
                 before = state[b, low:high] if t == 0 else hidden[b, t - 1, low:high]
@@ -77,8 +75,12 @@ def _backward(dforget, dvalue, doutput, dbias, later, dout, hidden, forget, valu
                                bias[low:high], lower)
 
 
-def _parts(B, C):
-    return max(1, min(numba.get_num_threads(), B * -(-C // CHANNELS)))
+def _tasks(B, C):
+    """(channels that a task takes through time, threads): all of a text's, unless threads would have unequal work."""
+    pieces, threads = -(-C // CHANNELS), numba.get_num_threads()
+    blocks = min(pieces, threads // math.gcd(B, threads))
+    width = -(-pieces // blocks) * CHANNELS
+    return width, min(threads, B * -(-C // width))
 
 
 def recurrence_forward(forget, value, output, bias, state=None, lower=0.0):
@@ -93,7 +95,7 @@ def recurrence_forward(forget, value, output, bias, state=None, lower=0.0):
     if state is None:
         state = np.zeros((B, C), np.float32)
     out, hidden = memory.empty(value.shape), memory.empty(value.shape)
-    _forward(out, hidden, forget, value, output, bias, contiguous(state), np.float32(lower), _parts(B, C))
+    _forward(out, hidden, forget, value, output, bias, contiguous(state), np.float32(lower), *_tasks(B, C))
     return out, RecurrenceCache(forget, value, output, bias, np.float32(lower), state, hidden)
 
 
@@ -106,7 +108,7 @@ def recurrence_backward(dout, cache, add_to=None):
     dforget, dvalue, doutput = (memory.empty(dout.shape) for _ in range(3))
     partial = np.zeros((B, C), np.float32)
     _backward(dforget, dvalue, doutput, partial, np.zeros((B, C), np.float32), dout, hidden, forget, value, output,
-              bias, contiguous(state), lower, _parts(B, C))
+              bias, contiguous(state), lower, *_tasks(B, C))
     dbias = add_to[0] if add_to else np.zeros(C, np.float32)
     dbias += partial.sum(0)
     return dforget, dvalue, doutput, dbias

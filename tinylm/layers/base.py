@@ -45,6 +45,7 @@ class Pass:
     tape      what backward needs, or None when there will be no backward
     dropout   the key of this step's masks, or None: no dropout
     observe   called as observe(layer, inp, out) after each layer, or None
+    dlosses   the gradient of each loss, where it is known before: then the head goes back while it goes forward
     made      what was computed from the parameters alone, such as ternary codes: once in a pass
     """
 
@@ -54,6 +55,7 @@ class Pass:
     tape: Tape | None = None
     dropout: DropoutKey | None = None
     observe: Callable[[Layer, np.ndarray, np.ndarray], None] | None = None
+    dlosses: np.ndarray | None = None
     made: dict[str, Any] = field(default_factory=dict)
 
     def once(self, name: str, make: Callable[[np.ndarray], Any]) -> Any:

@@ -168,11 +168,20 @@ class Head(Layer):
     def forward(self, inp, targets, run):
         """(B, T, C) and targets (B, T) -> losses (B*T,) in nats."""
         rows = inp.reshape(-1, inp.shape[-1])
-        losses, cache = run.f.linear_cross_entropy_forward(rows, *self._of(run.p), targets.reshape(-1))
-        run.remember(self, (cache, inp.shape))
+        if run.dlosses is None:
+            losses, cache = run.f.linear_cross_entropy_forward(rows, *self._packed(run), targets.reshape(-1))
+            run.remember(self, (cache, inp.shape))
+        else:
+            losses, dinp, _, _ = run.f.linear_cross_entropy(rows, *self._packed(run), targets.reshape(-1), run.dlosses,
+                                                            add_to=self._of(run.g))
+            run.remember(self, dinp.reshape(inp.shape))
         return run.seen(self, inp, losses)
 
     def backward(self, dlosses, run):
+        if run.dlosses is not None:
+            if dlosses is not run.dlosses:
+                raise RuntimeError(f"{self.name} went back with other dlosses than those it was promised")
+            return run.recall(self)
         cache, shape = run.recall(self)
         dinp, _, _ = run.f.linear_cross_entropy_backward(dlosses, cache, add_to=self._of(run.g))
         return dinp.reshape(shape)

@@ -15,6 +15,7 @@ from .attention import attention_backward, attention_extend, attention_forward
 from .cross_entropy import (
     cross_entropy_backward,
     cross_entropy_forward,
+    linear_cross_entropy,
     linear_cross_entropy_backward,
     linear_cross_entropy_forward,
 )

@@ -60,3 +60,15 @@ def linear_cross_entropy_backward(dlosses, cache, add_to=None):
     """
     (dlogits,) = cross_entropy_backward(dlosses, cache.cross_entropy)
     return linear_backward(dlogits, cache.linear, add_to)
+
+
+def linear_cross_entropy(inp, weight, bias, targets, dlosses, add_to=None):
+    """Return (losses, dinp, dweight, dbias): forward and backward in one go, for upstream gradients known before.
+
+    One operation, so that a kernel computes each block of logits once and not again on its way back.
+
+    Shapes    as `linear_cross_entropy_forward`; dlosses (N,)
+    add_to    (dweight, dbias) arrays the parameter gradients are added to; new ones if omitted
+    """
+    losses, cache = linear_cross_entropy_forward(inp, weight, bias, targets)
+    return losses, *linear_cross_entropy_backward(dlosses, cache, add_to)

@@ -401,7 +401,7 @@ class Trainer:
 
         made    what earlier passes over the same parameters have computed from them: see `Pass`
         """
-        run = self._pass(step, micro, g=self.grads, tape=Tape(), made=made)
+        run = self._pass(step, micro, g=self.grads, tape=Tape(), dlosses=dlosses, made=made)
         # What is not finite is looked for, and named better.
         with np.errstate(all="ignore"), autocast(self.config.setup.precision):
             losses = self.model.forward(inputs, targets, run)
