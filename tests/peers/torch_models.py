@@ -328,11 +328,15 @@ def optimizer(model: nn.Module, recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), eps=recipe.eps, fused=True)
 
 
+def loss_of(model: nn.Module, tokens, targets, bfloat16: bool = False):
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        return model(tokens, targets)
+
+
 def step(model: nn.Module, optim: torch.optim.AdamW, tokens, targets, clip: float, bfloat16: bool = False):
     """One optimizer step; returns the loss."""
     optim.zero_grad(set_to_none=True)
-    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-        loss = model(tokens, targets)
+    loss = loss_of(model, tokens, targets, bfloat16)
     loss.backward()
     if clip:
         nn.utils.clip_grad_norm_(model.parameters(), clip)

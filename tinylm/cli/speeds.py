@@ -125,14 +125,20 @@ def scan(seconds: float, backend: str) -> list[dict]:
     return results
 
 
-def streamed(model, head_bits: int, tokens_per_second: float, seconds: float) -> dict:
-    """Decoding beside a stream that reads as many bytes: those of weights and state, by the definition."""
-    from ..kernels.machine import read_bandwidth
+def bytes_of_token(model, head_bits: int) -> int:
+    """Read for a token that a packed model writes: weights and state, by the definition."""
     from ..models import describe
     moved = describe.costs(model, model.config.context)["total"]["read"]
     if head_bits == 8:  # a byte instead of four for each weight, and a scale for each row
         moved -= 3 * model.head.weight.size - 4 * model.head.weight.shape[0]
-    most = read_bandwidth(int(moved), seconds)
+    return int(moved)
+
+
+def streamed(model, head_bits: int, tokens_per_second: float, seconds: float) -> dict:
+    """Decoding beside a stream that reads as many bytes."""
+    from ..kernels.machine import read_bandwidth
+    moved = bytes_of_token(model, head_bits)
+    most = read_bandwidth(moved, seconds)
     return {"bytes_per_token": moved, "gigabytes_per_second": moved * tokens_per_second / 1e9,
             "peak_gigabytes_per_second": most / 1e9, "fraction_of_peak": moved * tokens_per_second / most}
 
