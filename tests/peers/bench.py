@@ -58,6 +58,7 @@ WORKS = {
     "ternary": {"kind": "product", "expected": (5, 1)},
 }
 LONGEST = 1800  # seconds that a run may take before it counts as failed
+HOPELESS = 1 / 4  # of the best speed: below it a mode that is too slow to warm up is not run again
 PEAK_SECONDS = 1.0
 BUSY = 0.8      # share of as many times one thread's peak as there are threads
 
@@ -88,7 +89,7 @@ def pairs(given) -> dict[str, str]:
               help="Measured in each run, after the warm-up.")
 @click.option("--patience", type=click.FloatRange(0.1), default=30.0, show_default=True, metavar="SECONDS",
               help="For all steps of a run but the first. Where that is too short for a warm-up and five windows, what "
-              "steps there are count; where one step is longer, PyTorch gets a smaller batch, and one run.")
+              "steps there are count; where one step takes twice as long, PyTorch gets a smaller batch.")
 @click.option("--cpu-threads", type=click.IntRange(1), help="Default: all processors; decoding also with one.")
 @click.option("--dropout", type=click.Choice(["0", "preset"]), default="0", show_default=True,
               help="None anywhere, or what each preset says.")
@@ -150,9 +151,8 @@ def compare(name: str, modes, repeats: int, seconds: float, patience: float, thr
     flags = {**work["flags"], **({"dropout": 0.0} if dropout == "0" else {})}
     runs, peaks = {mode: [] for mode in modes_of(name, modes)}, []
     for turn in range(repeats):
-        for mode, found in runs.items():
-            if any("unsupported" in run or is_part(run) for run in found):
-                continue
+        for mode in [mode for mode, found in runs.items() if is_worth_it(found, runs.values())]:
+            found = runs[mode]
             tell(f"{name}, {threads} thread{'s' * (threads > 1)}, {turn + 1} of {repeats}: {mode}")
             engine, precision, compiled, _, head_bits = MODES[mode]
             found.append(child("child.py", {
@@ -170,6 +170,16 @@ def compare(name: str, modes, repeats: int, seconds: float, patience: float, thr
                    peaks)
     return {"work": name, **work, "flags": flags, "threads": threads, "peaks": peaks, "rows": rows,
             "headline": headline(rows)}
+
+
+def is_worth_it(found: list[dict], all_found) -> bool:
+    """Whether a mode should run once more: its slow steps cannot change a comparison in which it is far behind."""
+    best = max((speed(run) for runs in all_found for run in runs if "tokens_per_step" in run), default=0.0)
+    return not any("unsupported" in run or (run.get("short") and speed(run) < HOPELESS * best) for run in found)
+
+
+def speed(run: dict) -> float:
+    return run["tokens_per_step"] / run["seconds_per_step"]
 
 
 def is_part(run: dict) -> bool:
@@ -200,7 +210,7 @@ def summary(runs: dict[str, list[dict]], peaks: list[dict]) -> list[dict]:
         good = [run for run in found if "error" not in run]
         row = {"mode": mode, "runs": found}
         if good:
-            speeds = [run["tokens_per_step"] / run["seconds_per_step"] for run in good]
+            speeds = [speed(run) for run in good]
             row |= {"tokens_per_second": statistics.median(speeds), "slowest": min(speeds), "fastest": max(speeds),
                     "steady": all(run["steady"] for run in good), "short": any(run["short"] for run in good),
                     "part": min((run["part"] for run in good if is_part(run)), default=None),
@@ -235,7 +245,7 @@ def headline(rows: list[dict]) -> list[dict]:
     return found
 
 
-def fraction(precision: str, speed: float, run: dict, peaks: list[dict]) -> float | None:
+def fraction(precision: str, tokens_per_second: float, run: dict, peaks: list[dict]) -> float | None:
     """Of the operations that this precision's instruction does at most; in decoding, of the bytes read at most.
 
     None where the instruction has no peak here.
@@ -244,9 +254,9 @@ def fraction(precision: str, speed: float, run: dict, peaks: list[dict]) -> floa
     if "bytes_per_token" in run:
         size = str(run["bytes_per_token"])
         most = max((peak["bytes_per_second"][size] for peak in good), default=None)
-        return most and speed * run["bytes_per_token"] / most
+        return most and tokens_per_second * run["bytes_per_token"] / most
     most = max((peak["operations_per_second"].get(precision) or 0.0 for peak in good), default=0.0)
-    return speed * run["flops_per_token"] / most if most else None
+    return tokens_per_second * run["flops_per_token"] / most if most else None
 
 
 def tell(text: str) -> None:

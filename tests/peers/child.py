@@ -82,13 +82,13 @@ def steadily(measure, seconds: float, patience: float) -> dict:
 
 
 def affordable(seconds_for, tried: int, most: int, patience: float) -> int:
-    """How many of `most` equal pieces of work a step should have: all of them, if that takes no more than `patience`.
+    """How many of `most` equal pieces of work a step should have: all of them, if that takes less than 2 x `patience`.
 
     seconds_for    seconds_for(pieces) -> the time of a step with so many; asked for `tried` of them, twice, since the
-                   first one also makes what later ones find ready
+                   first one also makes what later ones find ready.  Few pieces take longer than their share of many.
     """
     one = min(seconds_for(min(tried, most)) for _ in range(2)) / min(tried, most)
-    if one * most <= patience:
+    if one * most < 2 * patience:
         return most
     return 1 << max(0, math.floor(math.log2(patience / 2 / one)))
 

@@ -92,10 +92,10 @@ def remark(row: dict, unit: str) -> str:
                     + (" in each run" if len(good) > 1 else ""))
     elif not row["steady"]:
         said.append("still getting faster when measured")
+    if said and len(row["runs"]) == 1:
+        said.append("one run")
     if len(good) < len(row["runs"]):
         said.append(f"{len(row['runs']) - len(good)} of {len(row['runs'])} runs failed")
-    elif row["part"]:
-        said.append("one run")
     return ", ".join(said)
 
 

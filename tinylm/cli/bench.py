@@ -260,11 +260,11 @@ def _table(results: list[dict]):
         rows = [[r["what"], r["of"], f"{r['billions_per_second']:,.0f} {r['unit']}" if r["billions_per_second"] else
                  "not here"] for r in results]
     else:
-        columns, words = ("gemm", "in", "rows x inner x columns", "GFLOP/s", "peak", "of it"), 2
+        columns, words = ("gemm", "in", "rows x k x columns", "GFLOP/s", "peak", "of it"), 2
         rows = [[r["product"], r["instruction"], " x ".join(map(str, r["shape"])), f"{r['gflops']:,.0f}",
                  f"{r['peak_gflops']:,.0f}", f"{r['fraction_of_peak']:.0%}"] for r in results]
     if _threads() > 1:
-        columns = *columns, f"{_threads()} threads/one"
+        columns = *columns, "over one"
         for row, r in zip(rows, results):
             row.append(f"{r['threads_over_one']:.2f}x" if r["threads_over_one"] else "")
     table = Table(box=None, padding=(0, 2, 0, 0))
