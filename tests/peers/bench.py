@@ -58,7 +58,8 @@ WORKS = {
     "ternary": {"kind": "product", "expected": (5, 1)},
 }
 LONGEST = 1800  # seconds that a run may take before it counts as failed
-HOPELESS = 1 / 4  # of the best speed: below it a mode that is too slow to warm up is not run again
+HOPELESS = 1 / 4  # of the best speed: below it a mode is not run again
+COMPILING = 60    # seconds that torch.compile takes once, as "expected" is meant
 PEAK_SECONDS = 1.0
 BUSY = 0.8      # share of as many times one thread's peak as there are threads
 
@@ -85,9 +86,9 @@ def pairs(given) -> dict[str, str]:
 @click.option("--work", "works", callback=names(WORKS), metavar="NAME,…", help="Default: all.")
 @click.option("--modes", callback=names(MODES), metavar="NAME,…", help="Default: all.")
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True, help="Runs of each mode.")
-@click.option("--seconds", type=click.FloatRange(0.1), default=6.0, show_default=True,
+@click.option("--seconds", type=click.FloatRange(0.1), default=5.0, show_default=True,
               help="Measured in each run, after the warm-up.")
-@click.option("--patience", type=click.FloatRange(0.1), default=30.0, show_default=True, metavar="SECONDS",
+@click.option("--patience", type=click.FloatRange(0.1), default=20.0, show_default=True, metavar="SECONDS",
               help="For all steps of a run but the first. Where that is too short for a warm-up and five windows, what "
               "steps there are count; where one step takes twice as long, PyTorch gets a smaller batch.")
 @click.option("--cpu-threads", type=click.IntRange(1), help="Default: all processors; decoding also with one.")
@@ -138,10 +139,17 @@ def modes_of(name: str, modes) -> list[str]:
 
 
 def foreseen(name: str, modes, repeats: int, seconds: float, patience: float) -> float:
-    """Roughly how many seconds all runs of a work will take."""
+    """Roughly how many seconds all runs of a work take where PyTorch decodes, and is in bfloat16, so slowly that it
+    runs once."""
     first, step = WORKS[name]["expected"]
     run = first + min(patience, 7 * max(step, seconds / 5))
-    return run if WORKS[name]["kind"] == "product" else run * repeats * len(modes_of(name, modes))
+    if WORKS[name]["kind"] == "product":
+        return run
+    total = 0.0
+    for mode in (MODES[mode] for mode in modes_of(name, modes)):
+        once = mode.engine == "torch" and (mode.precision == "bfloat16" or WORKS[name]["kind"] == "decode")
+        total += run * (1 if once else repeats) + COMPILING * mode.compiled
+    return total
 
 
 def compare(name: str, modes, repeats: int, seconds: float, patience: float, threads: int, dropout: str,
@@ -173,9 +181,9 @@ def compare(name: str, modes, repeats: int, seconds: float, patience: float, thr
 
 
 def is_worth_it(found: list[dict], all_found) -> bool:
-    """Whether a mode should run once more: its slow steps cannot change a comparison in which it is far behind."""
+    """Whether a mode should run once more: what is far behind cannot change the comparison."""
     best = max((speed(run) for runs in all_found for run in runs if "tokens_per_step" in run), default=0.0)
-    return not any("unsupported" in run or (run.get("short") and speed(run) < HOPELESS * best) for run in found)
+    return not any("unsupported" in run or ("tokens_per_step" in run and speed(run) < HOPELESS * best) for run in found)
 
 
 def speed(run: dict) -> float:
