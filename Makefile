@@ -40,7 +40,7 @@ audit: $(READY) ## Check gradients, causality, kernels, streaming and units of e
 bench: $(READY) ## Measure training speed, and this machine's peak
 	$(BIN)/tinylm bench train
 
-bench-peers: $(PEERS)/.ready ## Race PyTorch (which it installs in .venv-peers); ARGS="--work gpt-run1 --json FILE"
+bench-peers: $(PEERS)/.ready ## Race PyTorch and llama.cpp (installed in .venv-peers); ARGS="--work gpt-run1"
 	$(PEERS)/bin/python tests/peers/bench.py $(ARGS)
 
 test-peers: $(PEERS)/.ready ## Check scores, gradients and optimizer steps against PyTorch's
@@ -49,6 +49,8 @@ test-peers: $(PEERS)/.ready ## Check scores, gradients and optimizer steps again
 $(PEERS)/.ready: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 --editable '.[test]'
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check libggml-python==0.20.2.post1 || \
+		echo "no libggml-python for this machine: bench-peers will leave out llama.cpp's ternary product"
 	@touch $@
 
 lesson-%: $(READY) ## Walk through lesson N

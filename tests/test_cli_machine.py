@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tinylm import threads
+from tinylm import kernels, models, threads
 from tinylm.cli import speeds
 from tinylm.cli.main import main
 from tinylm.kernels import machine, simd
+from tinylm.ops.precision import precision
 from tinylm.report.scaling import scaling
+from tinylm.train.loop import Speed
 
 
 def answer(capsys, *args: str) -> dict:
@@ -60,22 +62,84 @@ def test_bench_shows_how_a_step_grows(capsys):
     with threads.cpu_threads(1):
         facts = answer(capsys, "bench", "--scaling", "--preset", "thunderbolt-tiny", "--batch-size", "2", "--context",
                        "8", "--seconds", "0.1", "--cpu-threads", "1")
-    assert [r["axis"] for r in facts["results"]] == ["threads", "context", "width", "batch"]
-    assert [r["values"] for r in facts["results"][1:]] == [[2, 4, 8, 16], [48, 96, 192], [1, 2, 4]]
-    batch = facts["results"][-1]
+    assert [r["axis"] for r in facts["results"]] == ["threads", "context", "width", "batch", "depth"]
+    assert [r["values"] for r in facts["results"][1:]] == [[2, 4, 8, 16], [48, 96, 192], [1, 2, 4], [1, 2, 4, 8]]
+    batch, depth = facts["results"][-2:]
     assert [speed * step for speed, step in zip(batch["tokens_per_second"], batch["seconds_per_step"])] == \
         pytest.approx([8, 16, 32])
+    assert all(speed * step == pytest.approx(16) for speed, step in zip(depth["tokens_per_second"],
+                                                                         depth["seconds_per_step"]))
+
+
+def test_scaling_is_shown_in_tables_and_curves():
+    axes = [{"preset": "some", "axis": axis, "values": [1, 2, 4], "seconds_per_step": [0.1, 0.15, 0.4],
+             "tokens_per_second": [80.0, 106.0, 80.0], "peak_gflops": 3 * [50.0], "exponent": 1.0,
+             "last_exponent": power}
+            for axis, power in (("batch", 1.42), ("depth", 1.41))]
+    axes.append({**axes[0], "axis": "threads", "values": [1], "exponent": None, "last_exponent": None})
     out = Console(width=80, file=io.StringIO())
-    out.print(scaling(batch))
-    shown = out.file.getvalue()
-    assert f"power of {batch['exponent']:.2f}" in shown
-    assert f"{1e3 * batch['seconds_per_step'][-1]:,.1f}" in shown
-    assert shown.count("•") == 3
+    out.print(scaling(axes))
+    lines = [" ".join(line.split()) for line in out.file.getvalue().splitlines()]
+    assert "4 400.0 4.00 12,500.0 80 50" in lines
+    assert "texts in a batch 1 4 4.00x 1.00 1.42" in lines and "layers 1 4 4.00x 1.00 1.41" in lines
+    assert sum(line.startswith("ms/step, which grows with the power of 1.00 of") for line in lines) == 2
+    assert out.file.getvalue().count("•") == 6
 
 
-def test_an_exponent_is_that_of_the_last_doubling():
+def test_depth_and_width_reach_the_model():
+    asked = []
+
+    class Trainer:
+        tokens_per_step = 8
+
+        def prepare(self):
+            pass
+
+        def measure(self, seconds):
+            return Speed(0.5, 0.0)
+
+    def trainer(given, own):
+        asked.append((given, own))
+        return Trainer()
+
+    shape = models.build("gpt", {"vocab": 9, "context": 8, "channels": 24, "layers": 2, "heads": 2}).config
+    speeds.scaling("some", shape, 4, 0.01, 1, trainer)
+    assert ({}, {"layers": 4}) in asked and ({}, {"channels": 12, "hidden": shape.hidden // 2}) in asked
+    assert ({"batch_size": 8}, {}) in asked and ({"context": 16}, {}) in asked and asked[0] == ({}, {})
+
+
+def test_an_exponent_is_a_slope_of_logarithms():
     assert speeds.exponent([3, 6], [5.0, 20.0]) == pytest.approx(2)
+    assert speeds.exponent([1, 2, 4, 8], [3.0, 6.0, 12.0, 24.0]) == pytest.approx(1)
+    assert speeds.exponent([1, 2, 4], [1.0, 8.0, 1.0]) == pytest.approx(0)
     assert speeds.exponent([4], [1.0]) is None
+
+
+def test_bench_measures_every_peak(capsys):
+    results = answer(capsys, "bench", "peak", "--seconds", "0.1")["results"]
+    assert [r["of"] for r in results if r["what"] == "operations"] == [i.name for i in machine.INSTRUCTIONS.values()]
+    assert [r["of"] for r in results if r["what"] == "bytes"] == [
+        "read from 32 KiB", "read from 256 KiB", "read from 4 MiB", "read from 256 MiB", "copied within 256 MiB"]
+    for result, name in zip(results, machine.INSTRUCTIONS):
+        assert (result["billions_per_second"] is None) is (not machine.has(name))
+    assert main(["bench", "peak", "--seconds", "0.1"]) == 0
+    assert "read from 4 MiB" in capsys.readouterr().out
+
+
+def test_products_of_every_precision_are_measured_against_their_own_peak(capsys, monkeypatch):
+    bfloat16 = machine.INSTRUCTIONS["float32"]._replace(name="as if")
+    monkeypatch.setitem(machine.INSTRUCTIONS, "bfloat16", bfloat16)
+    monkeypatch.setattr(speeds, "SHAPES", ((24, 16, 32),))
+    seen, matmul = [], kernels.matmul
+
+    def watched(*operands, **how):
+        seen.append(precision())
+        return matmul(*operands, **how)
+
+    monkeypatch.setattr(kernels, "matmul", watched)
+    results = answer(capsys, "bench", "gemm", "--seconds", "0.1")["results"]
+    assert {"float32", "bfloat16"} == set(seen) == {r["instruction"] for r in results} - {"int8"}
+    assert len([r for r in results if r["instruction"] == "bfloat16"]) == 3
 
 
 def test_streams_touch_all_of_the_memory():
@@ -108,7 +172,14 @@ def test_loops_in_registers_do_what_is_counted():
 @pytest.mark.parametrize(("args", "said"), [
     (("bench", "nothing"), "nothing"), (("bench", "decod"), "did you mean 'decode'"),
     (("bench", "train", "some-run"), "train takes presets"),
-    (("bench", "decode", "some-run", "--context", "9"), "--context takes presets"),
+    (("bench", "decode", "some-run", "--context", "9"), "--context is for presets (--preset NAME), not for 'some-run'"),
+    (("bench", "some-run", "--preset", "gpt-tiny"), "--preset is for presets (--preset NAME), not for 'some-run'"),
+    (("bench", "decode", "--precision", "bfloat16"), "--precision is for train and --scaling, not for decode"),
+    (("bench", "decode", "--batch-size", "2"), "--batch-size is for train and --scaling, not for decode"),
+    (("bench", "train", "gemm", "--head-bits", "8"), "--head-bits is for decode, not for train and gemm"),
+    (("bench", "--scaling", "--head-bits", "8"), "--head-bits is for decode, not for --scaling"),
+    (("bench", "scan", "--vocab", "65"), "--vocab is for train, decode and --scaling, not for scan"),
+    (("bench", "peak", "--backend", "numpy"), "--backend is for gemm, scan, train, decode and --scaling, not for peak"),
     (("bench", "train", "--preset", "gpt-tinny"), "gpt-tiny"),
     (("bench", "train", "--seconds", "-1"), "-1"),
     (("bench", "gemm", "--seconds", "nan"), "nan"), (("doctor", "--cpu-threads", "0"), "at least 1")])

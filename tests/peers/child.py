@@ -1,14 +1,17 @@
 """One measurement in a process of its own: `python child.py JSON` prints one JSON object.
 
-    {"engine": "tinylm" or "torch", "kind": "train" or "decode", "preset", "vocab", "flags", "seconds", "threads",
-     "precision": "float32" or "bfloat16", "compiled": true or false}
+    {"engine": "tinylm" or "torch", "kind": "train" or "decode", "preset", "vocab", "flags", "threads", "seconds",
+     "patience", "precision": one of tinylm's, "compiled": true or false, "head_bits": 32 or 8}
     {"engine": "peak", "threads", "seconds", "bytes": [sizes of memory streams]}
 
 tinylm trains through its own `Trainer`, as `tinylm bench train` does; PyTorch gets the same weights and tokens.
 """
 from __future__ import annotations
 
+import functools
+import itertools
 import json
+import math
 import os
 import re
 import resource
@@ -21,8 +24,9 @@ from tinylm.errors import UsageError
 
 ROUNDS = 5          # windows of a measurement
 STEADY = 0.97       # a window that takes more than this share of the best before it is not faster any more
-PATIENCE = 8        # windows that may pass before that, besides the first
+WARMEST = 8         # windows that may pass before that, besides the first
 PROMPT, TOKENS = 16, 200
+TRIED = 8           # tokens written to learn how long a whole text would take
 clock = time.perf_counter
 
 
@@ -33,23 +37,66 @@ def main(job: dict) -> dict:
     measure, facts = {("tinylm", "train"): tinylm_training, ("tinylm", "decode"): tinylm_decoding,
                       ("torch", "train"): torch_training, ("torch", "decode"): torch_decoding}[
                           job["engine"], job["kind"]](job)
-    return {**facts, **steadily(measure, job["seconds"])}
+    return {**facts, **steadily(measure, job["seconds"], job["patience"])}
 
 
-def steadily(measure, seconds: float) -> dict:
-    """measure(seconds) -> seconds a step, in windows: warm up until they get no shorter, then ROUNDS of them."""
+def steadily(measure, seconds: float, patience: float) -> dict:
+    """measure(seconds) -> seconds of each step, in windows: warm up until they get no shorter, then ROUNDS of them.
+
+    Where that would take more than `patience` seconds after the first step, every step from the second on counts: as
+    many windows as there is time for, and at least one ("short").
+    """
     start = clock()
     measure(0)  # compiles, and touches the memory
-    first, windows = clock() - start, [measure(seconds / ROUNDS)]
-    while len(windows) <= PATIENCE:
-        windows.append(measure(seconds / ROUNDS))
-        if windows[-1] > STEADY * min(windows[:-1]):
-            break
+    first, began = clock() - start, clock()
+
+    def window():
+        return measure(min(seconds, patience / 2) / ROUNDS)
+
+    def time_for(windows):
+        return clock() - began + windows * took <= patience
+
     forget_peak_memory()
-    timed = [measure(seconds / ROUNDS) for _ in range(ROUNDS)]
-    return {"seconds_per_step": statistics.median(timed), "windows": timed, "warm_up": windows,
-            "steady": len(windows) <= PATIENCE or windows[-1] > STEADY * min(windows[:-1]),
+    warm_up, timed = [window()], []
+    took = clock() - began
+    short = not time_for(ROUNDS + 1)
+    if short:
+        timed, warm_up = warm_up, []
+        while len(timed) < ROUNDS and time_for(1):
+            timed.append(window())
+    else:
+        middles = [statistics.median(warm_up[0])]
+        while len(warm_up) <= WARMEST and time_for(ROUNDS + 1):
+            warm_up.append(window())
+            middles.append(statistics.median(warm_up[-1]))
+            if middles[-1] > STEADY * min(middles[:-1]):
+                break
+        forget_peak_memory()
+        timed = [window() for _ in range(ROUNDS)]
+    middles = [statistics.median(steps) for steps in warm_up]
+    return {"seconds_per_step": statistics.median(statistics.median(steps) for steps in timed),
+            "windows": [statistics.median(steps) for steps in timed], "warm_up": middles,
+            "steps": sum(len(steps) for steps in timed), "short": short,
+            "steady": not short and len(middles) > 1 and middles[-1] > STEADY * min(middles[:-1]),
             "seconds_to_first_step": first, "peak_memory_bytes": peak_memory()}
+
+
+def affordable(seconds_for, tried: int, most: int, patience: float) -> int:
+    """How many of `most` equal pieces of work a step should have: all of them, if that takes less than 2 x `patience`.
+
+    seconds_for    seconds_for(pieces) -> the time of a step with so many; asked for `tried` of them, twice, since the
+                   first one also makes what later ones find ready.  Few pieces take longer than their share of many.
+    """
+    one = min(seconds_for(min(tried, most)) for _ in range(2)) / min(tried, most)
+    if one * most < 2 * patience:
+        return most
+    return 1 << max(0, math.floor(math.log2(patience / 2 / one)))
+
+
+def seconds_of(work, *arguments) -> float:
+    start = clock()
+    work(*arguments)
+    return clock() - start
 
 
 def forget_peak_memory() -> None:
@@ -80,14 +127,10 @@ def peaks(job: dict) -> dict:
 # -- tinylm -----------------------------------------------------------------------------------------
 
 def tinylm_trainer(job: dict, backend: str = "numba"):
-    """What `tinylm bench train` measures.   Raises UsageError for a precision it does not offer"""
+    """What `tinylm bench train` measures."""
     from tinylm.cli import bench
-    flags = dict(job["flags"])
-    if job["precision"] != "float32":
-        if not any(option.name == "precision" for option in bench.bench.params):
-            raise UsageError(f"tinylm does not train in {job['precision']}")
-        flags["precision"] = job["precision"]
-    return bench._trainer(job["preset"], job["vocab"], flags, backend, job["threads"])
+    return bench._trainer(job["preset"], job["vocab"], {**job["flags"], "precision": job["precision"]}, backend,
+                          job["threads"])
 
 
 def facts_of(trainer) -> dict:
@@ -99,38 +142,30 @@ def facts_of(trainer) -> dict:
 def tinylm_training(job: dict):
     trainer = tinylm_trainer(job)
     trainer.prepare()
-    return lambda seconds: trainer.measure(seconds).step, facts_of(trainer)
+    return repeated(lambda number: trainer._optimize(number, trainer.recipe.lr / 100)), facts_of(trainer)
 
 
 def tinylm_decoding(job: dict):
     """The packed model, as it is exported."""
     from tinylm import kernels
-    from tinylm.cli import bench
+    from tinylm.cli import bench, footprint, speeds
     from tinylm.generate import packed
     from tinylm.generate.sampling import Options
     from tinylm.generate.stream import stream
     from tinylm.layers import Parameters
-    from tinylm.text.tokenizer import char_tokenizer
-    if job["precision"] != "float32":
-        raise UsageError("tinylm's packed decoder has one precision")
     whole = bench._model(job["preset"], job["vocab"], job["flags"])[1]
     params = Parameters(whole.parameters())
     params.initialise(0)
-    model, params = packed.pack(whole, params)
-    tokenizer = char_tokenizer("".join(chr(0x4E00 + i) for i in range(job["vocab"])), end_of_text=False)
+    model, params = packed.pack(whole, params, job["head_bits"])
+    tokenizer = footprint.placeholder(job["vocab"])
 
     def write(number):
         for _ in stream(model, params, kernels, tokenizer, [0] * PROMPT, Options(temperature=0.8), seed=number,
                         max_tokens=TOKENS):
             pass
 
-    return repeated(write), {"tokens_per_step": TOKENS, "bytes_per_token": inference_bytes(whole)}
-
-
-def inference_bytes(model) -> float:
-    """Read for a token by packed inference: weights and state, by the definition."""
-    from tinylm.models import describe
-    return describe.costs(model, model.config.context)["total"]["read"]
+    moved = speeds.bytes_of_token(whole, job["head_bits"])
+    return repeated(write), {"tokens_per_step": TOKENS, "bytes_per_token": moved}
 
 
 # -- PyTorch ----------------------------------------------------------------------------------------
@@ -155,18 +190,15 @@ def torch_facts() -> dict:
     return {"torch": torch.__version__, "cpu_capability": torch.backends.cpu.get_cpu_capability(), "amx": bool(tiles)}
 
 
-def repeated(step, least: int = 1):
+def repeated(step):
     """A measure for `steadily` of a function that takes the number of the step."""
-    count = 0
+    numbers = itertools.count(1)
 
     def measure(seconds):
-        nonlocal count
         spent, began = [], clock()
-        while len(spent) < least or clock() - began < seconds:
-            start, count = clock(), count + 1
-            step(count)
-            spent.append(clock() - start)
-        return statistics.median(spent)
+        while not spent or clock() - began < seconds:
+            spent.append(seconds_of(step, next(numbers)))
+        return spent
     return measure
 
 
@@ -177,14 +209,25 @@ def torch_training(job: dict):
     trainer, model = torch_model(job)
     facts, batch, recipe = facts_of(trainer), trainer.data.batch, trainer.recipe
     trainer = None  # its moments and gradients would count as memory of PyTorch
+    bfloat16 = job["precision"] == "bfloat16"
+
+    def tokens_of(number, texts):
+        return [torch.from_numpy(x[:texts]).long() for x in batch(number, 0)]
+
+    def gradient(texts):
+        torch_models.loss_of(model, *tokens_of(1, texts), bfloat16).backward()
+        model.zero_grad(set_to_none=True)
+
+    most = recipe.batch_size
+    texts = affordable(functools.partial(seconds_of, gradient), 1, most, job["patience"])
     optim = torch_models.optimizer(model, recipe)
     called = torch.compile(model, dynamic=False) if job["compiled"] else model
 
     def step(number):
-        tokens, targets = (torch.from_numpy(x).long() for x in batch(number, 0))
-        torch_models.step(called, optim, tokens, targets, recipe.clip, job["precision"] == "bfloat16")
+        torch_models.step(called, optim, *tokens_of(number, texts), recipe.clip, bfloat16)
 
-    return repeated(step), {**facts, **torch_facts()}
+    return repeated(step), {**facts, **torch_facts(), "tokens_per_step": facts["tokens_per_step"] * texts // most,
+                            "part": [texts, most]}
 
 
 def torch_decoding(job: dict):
@@ -194,21 +237,23 @@ def torch_decoding(job: dict):
     _, model = torch_model(job)
     bfloat16 = job["precision"] == "bfloat16"
     model = model.for_inference(torch.bfloat16 if bfloat16 else torch.float32)
-    extend = torch.compile(model.extend, dynamic=False) if job["compiled"] else model.extend
     prompt = torch.zeros(1, PROMPT, dtype=torch.long)
 
     @torch.inference_mode()
-    def write(_):
+    def write(extend, tokens):
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             logits, state = extend(prompt, model.start())
-            for written in range(1, TOKENS + 1):
+            for written in range(1, tokens + 1):
                 prob = torch.softmax(logits[0, -1].float() / 0.8, -1)
                 token = torch.multinomial(prob, 1)[None]
-                if written < TOKENS:
+                if written < tokens:
                     logits, state = extend(token, state)
 
+    tokens = affordable(functools.partial(seconds_of, write, model.extend), TRIED, TOKENS, job["patience"])
+    called = torch.compile(model.extend, dynamic=False) if job["compiled"] else model.extend
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    return repeated(write), {"tokens_per_step": TOKENS, "bytes_per_token": weights, **torch_facts()}
+    return repeated(lambda _: write(called, tokens)), {
+        **torch_facts(), "tokens_per_step": tokens, "bytes_per_token": weights, "part": [tokens, TOKENS]}
 
 
 if __name__ == "__main__":

@@ -213,7 +213,9 @@ class HeadNorm(nn.Module):
 class Recurrence(nn.Module):
     def __init__(self, c, lower):
         super().__init__()
-        self.lower = lower
+        # Numbers in tensors: torch.compile makes one kernel for all layers, instead of one for each bound.
+        for name, bound in (("lower", lower), ("rest", 1 - lower)):
+            self.register_buffer(name, torch.tensor(bound, dtype=torch.float64), persistent=False)
         for name in ("forget", "value", "output", "proj"):
             setattr(self, name, BitLinear(c.channels, c.channels, c.activation_bits))
         self.forget_bias = nn.Parameter(torch.full((c.channels,), c.gate_bias))
@@ -221,7 +223,7 @@ class Recurrence(nn.Module):
 
     def forward(self, inp, state):
         """(out, the last hidden state); state (B, C), or None at the start of a text"""
-        gate = self.lower + (1 - self.lower) * torch.sigmoid(self.forget(inp) + self.forget_bias)
+        gate = self.lower + self.rest * torch.sigmoid(self.forget(inp) + self.forget_bias)
         value = self.value(inp).to(gate.dtype)  # the recurrence is not autocast
         if inp.shape[1] == 1 and state is not None:
             hidden = torch.lerp(value, state[:, None], gate)
@@ -328,11 +330,15 @@ def optimizer(model: nn.Module, recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), eps=recipe.eps, fused=True)
 
 
+def loss_of(model: nn.Module, tokens, targets, bfloat16: bool = False):
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        return model(tokens, targets)
+
+
 def step(model: nn.Module, optim: torch.optim.AdamW, tokens, targets, clip: float, bfloat16: bool = False):
     """One optimizer step; returns the loss."""
     optim.zero_grad(set_to_none=True)
-    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-        loss = model(tokens, targets)
+    loss = loss_of(model, tokens, targets, bfloat16)
     loss.backward()
     if clip:
         nn.utils.clip_grad_norm_(model.parameters(), clip)

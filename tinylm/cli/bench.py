@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import resource
 import statistics
 import sys
@@ -13,12 +14,17 @@ from ..errors import UsageError
 from . import speeds
 from .common import SETTINGS, console, emit_json, note, output_options, threads_option
 
-KINDS = ("gemm", "train", "scan", "decode")
+KINDS = ("peak", "gemm", "train", "scan", "decode")
+_PRESET = {"presets", "vocab", "context"}
+_TRAINING = _PRESET | {"batch_size", "dropout", "precision"}
+# what each measurement takes beside time and threads
+OPTIONS = {"peak": set(), "gemm": {"backend"}, "scan": {"backend"}, "train": _TRAINING | {"backend"},
+           "decode": _PRESET | {"head_bits", "backend"}, "--scaling": _TRAINING | {"backend"}}
 DECODE_PROMPT, DECODE_TOKENS = 16, 200
 
 
 @click.command(context_settings=SETTINGS, epilog="Example: tinylm bench train --preset gpt-run1 --seconds 20")
-@click.argument("what", nargs=-1, metavar="[gemm|train|scan|decode]... [RUN|FOLDER]...")
+@click.argument("what", nargs=-1, metavar="[peak|gemm|train|scan|decode]... [RUN|FOLDER]...")
 @click.option("--preset", "presets", multiple=True, metavar="NAME",
               help="Model to train or decode with; may be given more than once (default: gpt-run1).")
 @click.option("--vocab", type=click.IntRange(2, 65536), default=65, show_default=True,
@@ -28,7 +34,8 @@ DECODE_PROMPT, DECODE_TOKENS = 16, 200
 @click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), help="Instead of the preset's.")
 @click.option("--seconds", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True,
               help="Time for each measurement.")
-@click.option("--scaling", is_flag=True, help="Show what a step costs with more threads, context, width and batch.")
+@click.option("--scaling", is_flag=True,
+              help="Show what a step costs with more threads, context, width, batch and depth.")
 @click.option("--precision", type=click.Choice(config.PRECISIONS), help="Of training, instead of the preset's.")
 @click.option("--head-bits", type=click.Choice(["8", "32"]),
               help="Of the head when a ternary preset or run decodes, as in `tinylm export` (default: 32).")
@@ -37,7 +44,7 @@ DECODE_PROMPT, DECODE_TOKENS = 16, 200
 @output_options
 def bench(what, presets, vocab, batch_size, context, dropout, precision, head_bits, seconds, scaling, backend,
           cpu_threads, as_json, quiet):
-    """Measure speed: matrix products, training steps, the recurrence's scan, decoding.
+    """Measure speed: this machine's peaks, matrix products, training steps, the recurrence's scan, decoding.
 
     Decoding also takes runs and exported folders.  Its memory is measured in a process of its own: how
     much more is resident there than before the packed model was read, when libraries and compiled
@@ -50,7 +57,9 @@ def bench(what, presets, vocab, batch_size, context, dropout, precision, head_bi
         raise UsageError("--seconds nan: it should be a number")
     asked = {"batch_size": batch_size, "context": context, "dropout": dropout, "precision": precision}
     given = {name: value for name, value in asked.items() if value is not None}
-    kinds, trained = _read(what, given)
+    kinds, trained = _read(what)
+    measured = [*kinds, *["--scaling"] * scaling] or list(KINDS)
+    _refuse_unused(measured, trained)
     results = []
 
     def measuring(what, seconds=seconds):
@@ -59,10 +68,12 @@ def bench(what, presets, vocab, batch_size, context, dropout, precision, head_bi
     for name in presets or ("gpt-run1",) if scaling else ():
         measuring(f"how a step of {name} grows", len(speeds.AXES) * seconds)
         results += _scaling(name, vocab, given, seconds, backend, cpu_threads)
-    for kind in kinds or (() if scaling else KINDS):
-        if kind in ("gemm", "scan"):
+    for kind in measured:
+        if kind == "--scaling":
+            continue
+        if kind in ("gemm", "scan", "peak"):
             measuring(kind)
-            results += getattr(speeds, kind)(seconds, backend)
+            results += speeds.peaks(seconds) if kind == "peak" else getattr(speeds, kind)(seconds, backend)
             continue
         for name in () if trained else presets or ("gpt-run1",):
             measuring(f"{kind} of {name}")
@@ -76,24 +87,42 @@ def bench(what, presets, vocab, batch_size, context, dropout, precision, head_bi
         emit_json({"machine": examine(cpu_threads), "threads": cpu_threads, "results": results})
         return
     out = console()
-    for result in results:
-        if result["kind"] == "scaling":
+    for kind, group in itertools.groupby(results, lambda result: result["kind"]):
+        if kind == "scaling":
             from ..report.scaling import scaling as drawn
-            out.print(drawn(result))
+            out.print(drawn(list(group)))
+        elif kind in ("peak", "gemm"):
+            out.print(_table(list(group)))
         else:
-            out.print(_sentence(result), markup=False)
+            for result in group:
+                out.print(_sentence(result), markup=False)
     out.print(f"threads {cpu_threads} · peak memory of this process {_peak_memory() / 2**20:,.0f} MiB", markup=False)
 
 
-def _read(what, given) -> tuple[list[str], list[str]]:
+def _read(what) -> tuple[list[str], list[str]]:
     """(kinds of measurement, names of trained models).   Raises UsageError for a name where only presets will do"""
     kinds, trained = ([word for word in what if (word in KINDS) is known] for known in (True, False))
-    if not trained:
-        return kinds, []
-    if set(kinds) - {"decode"} or given:
-        wrong = next((kind for kind in kinds if kind != "decode"), None) or "--" + next(iter(given)).replace("_", "-")
+    wrong = next((kind for kind in kinds if kind != "decode"), None)
+    if trained and wrong:
         raise UsageError(f"{wrong} takes presets (--preset NAME), not {trained[0]!r}")
-    return ["decode"], trained
+    return ["decode"] if trained else kinds, trained
+
+
+def _refuse_unused(measured: list[str], trained: list[str]) -> None:
+    """Raises UsageError for an option that nothing of what is measured would depend on."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        takers = [kind for kind, taken in OPTIONS.items() if option.name in taken]
+        if not takers or context.get_parameter_source(option.name) is not click.core.ParameterSource.COMMANDLINE:
+            continue
+        if not set(takers) & set(measured):
+            raise UsageError(f"{option.opts[0]} is for {_listed(takers)}, not for {_listed(measured)}")
+        if trained and measured == ["decode"] and option.name in _PRESET:
+            raise UsageError(f"{option.opts[0]} is for presets (--preset NAME), not for {trained[0]!r}")
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _rounds(seconds: float, window):
@@ -108,16 +137,17 @@ def _train(name: str, vocab: int, given: dict, seconds: float, backend: str, thr
     trainer = _trainer(name, vocab, given, backend, threads)
     trainer.prepare()
     precision = trainer.config.setup.precision
-    most = functools.partial(machine.peak, precision) if machine.INSTRUCTIONS[precision].runs() else None
+    instruction = precision if machine.has(precision) else "float32"
+    most = functools.partial(machine.peak, instruction)
     windows, peak, ratio = speeds.windows(seconds, lambda s: trainer.measure(s).step, most)
     step, context = statistics.median(windows), trainer.context
     flops = sum(describe.flops(trainer.model, context).values()) * trainer.tokens_per_step
     return {"kind": "train", "preset": name, "parameters": trainer.params.count(), "vocab": trainer.model.config.vocab,
             "batch_size": trainer.recipe.batch_size, "accumulate": trainer.recipe.accumulate,
             "context": context, "dropout": trainer.model.config.dropout, "precision": precision,
-            "seconds_per_step": step, "tokens_per_second": trainer.tokens_per_step / step, "gflops": flops / step / 1e9,
-            "peak_gflops": peak / 1e9, "fraction_of_peak": flops / step / peak, "threads_over_one": ratio,
-            "peak_memory_bytes": _peak_memory()}
+            "instruction": instruction, "seconds_per_step": step, "tokens_per_second": trainer.tokens_per_step / step,
+            "gflops": flops / step / 1e9, "peak_gflops": peak / 1e9, "fraction_of_peak": flops / step / peak,
+            "threads_over_one": ratio, "peak_memory_bytes": _peak_memory()}
 
 
 def _scaling(name: str, vocab: int, given: dict, seconds: float, backend: str, threads: int) -> list[dict]:
@@ -222,12 +252,35 @@ def _peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def _table(results: list[dict]):
+    """All peaks, or all matrix products."""
+    from rich.table import Table
+    if results[0]["kind"] == "peak":
+        columns, words = ("peak", "of", "a second"), 2
+        rows = [[r["what"], r["of"], f"{r['billions_per_second']:,.0f} {r['unit']}" if r["billions_per_second"] else
+                 "not here"] for r in results]
+    else:
+        columns, words = ("gemm", "in", "rows x k x columns", "GFLOP/s", "peak", "of it"), 2
+        rows = [[r["product"], r["instruction"], " x ".join(map(str, r["shape"])), f"{r['gflops']:,.0f}",
+                 f"{r['peak_gflops']:,.0f}", f"{r['fraction_of_peak']:.0%}"] for r in results]
+    if _threads() > 1:
+        columns = *columns, "over one"
+        for row, r in zip(rows, results):
+            row.append(f"{r['threads_over_one']:.2f}x" if r["threads_over_one"] else "")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="left" if index < words else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _threads() -> int:
+    import numba
+    return numba.get_num_threads()
+
+
 def _sentence(result: dict) -> str:
-    if result["kind"] == "gemm":
-        m, k, n = result["shape"]
-        return (f"gemm    {m:>5} x {k:>4} x {n:>4}  {result['product']:<16}{result['gflops']:>6.0f} GFLOP/s  "
-                f"{result['fraction_of_peak']:>4.0%} of this machine's {result['peak_gflops']:.0f} "
-                f"in {result['instruction']}{_over_one(result)}")
     if result["kind"] == "scan":
         return (f"scan    {' x '.join(map(str, result['shape']))} {result['direction']:<8}: "
                 f"{result['microseconds_per_token']:.3f} µs a token and layer, "
@@ -240,7 +293,8 @@ def _sentence(result: dict) -> str:
                 f"{result['seconds_per_step'] * 1e3:.1f} ms, "
                 f"{result['precision']}, dropout {result['dropout']:g}, {result['parameters']:,} parameters); "
                 f"{result['gflops']:.0f} GFLOP/s, "
-                f"{result['fraction_of_peak']:.0%} of this machine's {result['peak_gflops']:.0f}{_over_one(result)}")
+                f"{result['fraction_of_peak']:.0%} of this machine's {result['peak_gflops']:.0f} in "
+                f"{result['instruction']}{_over_one(result)}")
     resident = result["resident_bytes"]
     memory = (f"; at most {resident['peak'] / 1e6:,.1f} MB resident, {resident['after'] / 1e6:,.1f} MB in the end, "
               "beyond libraries and kernels" if resident else "")
@@ -254,6 +308,5 @@ def _sentence(result: dict) -> str:
 
 def _over_one(result: dict) -> str:
     """How the threads shared the work, where there are several: of two threads, about 2.00 on an idle machine."""
-    import numba
-    threads = numba.get_num_threads()
+    threads = _threads()
     return f" ({threads} threads multiply {result['threads_over_one']:.2f} times as fast as one)" if threads > 1 else ""

@@ -1,6 +1,7 @@
 """What `tinylm bench` measures beside whole models: matrix products, the scan, and how costs grow."""
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 import time
@@ -17,7 +18,10 @@ PACKED_SHAPE = 1, 1152, 8192  # one token through packed ternary weights: enough
 SCAN_SHAPE = 8, 256, 384      # (B, T, C) of `thunderbolt`
 # numbers that each element of the scan reads and writes: three gates in, states and results out; and back
 SCAN_NUMBERS = {"forward": 5, "backward": 8}
-AXES = ("threads", "context", "width", "batch")
+AXES = ("threads", "context", "width", "batch", "depth")
+TURNS = 3  # windows of each point of an axis; all points take turns
+# bytes that all threads together read: from the nearest cache to memory, on most machines
+STREAMS = (1 << 15, 1 << 18, 1 << 22, 1 << 28)
 
 
 class Windows(NamedTuple):
@@ -72,21 +76,55 @@ def timed(call: Callable[[], Any], seconds: float, most: Callable[[float], float
     return statistics.median(t for window in found.results for t in window), found
 
 
+def peaks(seconds: float) -> list[dict]:
+    """The most this machine does: every instruction in registers, and streams from caches and memory."""
+    from ..kernels import machine
+    from ..threads import cpu_threads
+    jobs = [("operations", what.name, "GFLOP/s" if "float" in name else "G operations/s",
+             lambda s, name=name: machine.peak(name, s)) for name, what in machine.INSTRUCTIONS.items()]
+    jobs += [("bytes", f"read from {_size(size)}", "GB/s", lambda s, size=size: machine.read_bandwidth(size, s))
+             for size in STREAMS]
+    jobs.append(("bytes", f"copied within {_size(STREAMS[-1])}", "GB/s",
+                 lambda s: machine.copy_bandwidth(STREAMS[-1], s)))
+    results = []
+    for what, of, unit, measure in jobs:
+        together = measure(seconds / len(jobs) / 2)
+        with cpu_threads(1):
+            alone = measure(seconds / len(jobs) / 2)
+        results.append({"kind": "peak", "what": what, "of": of, "unit": unit,
+                        "billions_per_second": together and together / 1e9,
+                        "threads_over_one": together and together / alone})
+    return results
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count >> 10} KiB"
+
+
 def gemm(seconds: float, backend: str) -> list[dict]:
-    """The three float32 products of a linear map, and bytes through packed ternary weights."""
+    """The three products of a linear map in every precision that has an instruction; bytes through packed ternary
+    weights."""
     import numpy as np
 
+    from ..config import PRECISIONS
     from ..kernels import machine, memory
+    from ..ops.precision import autocast
     from .loading import operations
     f, rng, calls = operations(backend), np.random.default_rng(0), []
+
+    def product_in(precision, *operands, **how):
+        with autocast(precision):
+            return f.matmul(*operands, **how)
+
     for shape in SHAPES:
         m, k, n = shape
         inp, weight, dout = (rng.standard_normal(s, np.float32) for s in ((m, k), (n, k), (m, n)))
         for product, a, b, how in (("forward", inp, weight, {"transpose_b": True}),
                                    ("input gradient", dout, weight, {}),
                                    ("weight gradient", dout, inp, {"transpose_a": True})):
-            calls.append((product, shape, "float32", lambda a=a, b=b, how=how: f.matmul(a, b, **how)))
-    if machine.INSTRUCTIONS["int8"].runs():
+            calls += [(product, shape, precision, functools.partial(product_in, precision, a, b, **how))
+                      for precision in PRECISIONS if machine.has(precision)]
+    if machine.has("int8"):
         m, k, n = PACKED_SHAPE
         packed = f.pack_ternary(rng.integers(-1, 2, (n, k), np.int8))
         aligned = memory.empty(packed.shape, np.uint8)  # as an exported model lies in memory
@@ -125,14 +163,20 @@ def scan(seconds: float, backend: str) -> list[dict]:
     return results
 
 
-def streamed(model, head_bits: int, tokens_per_second: float, seconds: float) -> dict:
-    """Decoding beside a stream that reads as many bytes: those of weights and state, by the definition."""
-    from ..kernels.machine import read_bandwidth
+def bytes_of_token(model, head_bits: int) -> int:
+    """Read for a token that a packed model writes: weights and state, by the definition."""
     from ..models import describe
     moved = describe.costs(model, model.config.context)["total"]["read"]
     if head_bits == 8:  # a byte instead of four for each weight, and a scale for each row
         moved -= 3 * model.head.weight.size - 4 * model.head.weight.shape[0]
-    most = read_bandwidth(int(moved), seconds)
+    return int(moved)
+
+
+def streamed(model, head_bits: int, tokens_per_second: float, seconds: float) -> dict:
+    """Decoding beside a stream that reads as many bytes."""
+    from ..kernels.machine import read_bandwidth
+    moved = bytes_of_token(model, head_bits)
+    most = read_bandwidth(moved, seconds)
     return {"bytes_per_token": moved, "gigabytes_per_second": moved * tokens_per_second / 1e9,
             "peak_gigabytes_per_second": most / 1e9, "fraction_of_peak": moved * tokens_per_second / most}
 
@@ -145,41 +189,45 @@ def scaling(name: str, shape, batch: int, seconds: float, threads: int,
     seconds    for each of AXES
     trainer    trainer(recipe and context given, shape of the model given) -> Trainer
 
-    The exponent is that of the last two points: 1 where twice as much takes twice as long.  Smaller sizes have a
-    larger share of what every step costs, whatever its size.
+    The exponent is the slope of a line through the logarithms of all points, and that of the last two: 1 where twice
+    as much takes twice as long.  Smaller sizes have a larger share of what every step costs, whatever its size.
     """
     results = []
     for axis in AXES:
-        points = values(axis, shape, batch, threads)
-        steps, tokens, peaks = [], [], []
+        points, counts, trainers = values(axis, shape, batch, threads), [], []
         for value in points:
-            given, own, count = {}, {}, threads
-            if axis == "threads":
-                count = value
-            elif axis == "width":
+            given, own = {}, {}
+            if axis == "width":
                 own = {"channels": value, "hidden": shape.hidden * value // shape.channels}
-            else:
+            elif axis == "depth":
+                own = {"layers": value}
+            elif axis != "threads":
                 given = {{"batch": "batch_size"}.get(axis, axis): value}
-            measured = trainer(given, own)
-            step, peak = _step(measured, seconds / len(points), count)
-            steps.append(step)
-            tokens.append(measured.tokens_per_step)
-            peaks.append(peak)
+            counts.append(value if axis == "threads" else threads)
+            trainers.append(trainer(given, own))
+        steps, peaks = _steps(trainers, counts, seconds)
         results.append({"kind": "scaling", "preset": name, "axis": axis, "values": points, "seconds_per_step": steps,
-                        "tokens_per_second": [n / step for n, step in zip(tokens, steps)],
+                        "tokens_per_second": [t.tokens_per_step / step for t, step in zip(trainers, steps)],
                         "peak_gflops": [peak / 1e9 for peak in peaks],
-                        "exponent": exponent(points[-2:], steps[-2:])})
+                        "exponent": exponent(points, steps), "last_exponent": exponent(points[-2:], steps[-2:])})
     return results
 
 
-def _step(trainer, seconds: float, threads: int) -> tuple[float, float]:
-    """(seconds of a step, the peak of float32) with so many threads"""
+def _steps(trainers: list, threads: list[int], seconds: float) -> tuple[list[float], list[float]]:
+    """(seconds of a step of each, the peak of float32 beside it): medians of windows that take turns."""
     from ..kernels.machine import peak_flops
     from ..threads import cpu_threads
-    with cpu_threads(threads):
-        trainer.prepare()
-        trainer.measure(0)
-        return trainer.measure(seconds).step, peak_flops(0.1)
+    steps, peaks = [[] for _ in trainers], [[] for _ in trainers]
+    for turn in range(TURNS + 1):
+        for trainer, count, spent, most in zip(trainers, threads, steps, peaks):
+            with cpu_threads(count):
+                if turn == 0:
+                    trainer.prepare()
+                    trainer.measure(0)
+                    continue
+                spent.append(trainer.measure(seconds / TURNS / len(trainers)).step)
+                most.append(peak_flops(min(0.1, seconds / TURNS / len(trainers))))
+    return [statistics.median(spent) for spent in steps], [statistics.median(most) for most in peaks]
 
 
 def values(axis: str, shape, batch: int, threads: int) -> list[int]:
@@ -188,10 +236,12 @@ def values(axis: str, shape, batch: int, threads: int) -> list[int]:
         return sorted({min(1 << i, threads) for i in range(threads.bit_length() + 1)})
     if axis == "width":  # heads keep their number
         return [shape.heads * max(1, shape.channels * up // 2 // shape.heads) for up in (1, 2, 4)]
-    own = batch if axis == "batch" else shape.context
+    own = {"batch": batch, "context": shape.context, "depth": shape.layers}[axis]
     return sorted({max(1, own * up // 4) for up in (1, 2, 4, 8)})
 
 
 def exponent(x: list[float], y: list[float]) -> float | None:
-    """p where y grows like x^p from one point to the other; None for a single point."""
-    return math.log(y[1] / y[0]) / math.log(x[1] / x[0]) if len(x) == 2 else None
+    """p of the y = c x^p that is nearest to the points, by least squares of logarithms; None for a single point."""
+    if len(x) < 2:
+        return None
+    return statistics.linear_regression([math.log(v) for v in x], [math.log(v) for v in y]).slope

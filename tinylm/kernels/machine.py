@@ -171,6 +171,11 @@ INSTRUCTIONS = {
 }
 
 
+def has(instruction: str) -> bool:
+    """Whether the table has this instruction, and numba's target too."""
+    return instruction in INSTRUCTIONS and INSTRUCTIONS[instruction].runs()
+
+
 def _best(work: Callable[[], None], amount: float, seconds: float) -> float:
     """amount / the time of the fastest of many calls: other work on the machine can only make one slower."""
     work()
@@ -187,9 +192,9 @@ def peak(instruction: str, seconds: float = 0.3) -> float | None:
 
     None where numba's target lacks it.
     """
-    what = INSTRUCTIONS[instruction]
-    if not what.runs():
+    if not has(instruction):
         return None
+    what = INSTRUCTIONS[instruction]
     threads = numba.get_num_threads()
     out = memory.empty(threads * what.room, what.inp.dtype)
     return _best(lambda: what.spin(out, what.inp, TURNS, threads), what.operations * TURNS * threads, seconds)
