@@ -138,7 +138,7 @@ def test_products_of_every_precision_are_measured_against_their_own_peak(capsys,
 
     monkeypatch.setattr(kernels, "matmul", watched)
     results = answer(capsys, "bench", "gemm", "--seconds", "0.1")["results"]
-    assert {"float32", "bfloat16"} == set(seen) == {r["instruction"] for r in results} - {"int8"}
+    assert {"float32", "bfloat16", "int16"} == set(seen) == {r["instruction"] for r in results} - {"int8"}
     assert len([r for r in results if r["instruction"] == "bfloat16"]) == 3
 
 

@@ -219,6 +219,17 @@ def test_a_run_that_cannot_be_resumed(place, say, name, code, words):
     refused(say("--resume", name), code, words)
 
 
+@pytest.mark.parametrize("tiles", [True, False])
+def test_a_precision_that_is_only_imitated_is_a_note(place, say, monkeypatch, tiles):
+    from tinylm.kernels import machine
+    monkeypatch.setattr(machine, "has", lambda instruction: tiles)
+    monkeypatch.setattr("tinylm.cli.train.DRY_SECONDS", 0.01)
+    for precision in ("float32", "bfloat16", "int16"):
+        code, _, err = say(*TINY, "--backend", "numba", "--precision", precision, "--dry-run")
+        assert code == 0
+        assert ("int16 is faster here" in err) == (precision == "bfloat16" and not tiles)
+
+
 def test_more_threads_than_there_are_is_a_note(place, say, monkeypatch):
     monkeypatch.setattr("tinylm.cli.train.DRY_SECONDS", 0.01)
     code, _, err = say(*TINY, "--dry-run", "--cpu-threads", "3200")

@@ -16,7 +16,19 @@ import numba
 import numpy as np
 import pytest
 
-from tinylm.kernels import activations, attention, cross_entropy, int8, jit, machine, packed, residual, sampling, simd
+from tinylm.kernels import (
+    activations,
+    attention,
+    cross_entropy,
+    int8,
+    jit,
+    machine,
+    packed,
+    quantize,
+    residual,
+    sampling,
+    simd,
+)
 from tinylm.kernels.matmul import tile
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -120,7 +132,7 @@ def test_the_peak_of_pairs_multiplies_in_every_turn():
 
 @ONLY_AVX2
 @pytest.mark.parametrize(("function", "arguments", "instruction"), [
-    (packed._round_row, (numba.int8[::1], FLAT, FLOAT), "vroundps"),
+    (quantize._round_row, (numba.int8[::1], FLAT, FLOAT), "vroundps"),
     (packed.quantize_row, (numba.int8[::1], FLAT), "vpmaxsd"),
     (sampling._highest, (FLAT,), "vpmaxsd"), (sampling._powers, (FLAT, FLAT, FLOAT, FLOAT), "vroundps")])
 def test_rows_are_rounded_and_compared_a_register_at_a_time(function, arguments, instruction):

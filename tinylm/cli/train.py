@@ -118,12 +118,24 @@ def prepare(options: config.Config, threads: int, quiet: bool):
         raise UsageError(f"{options.preset} comes without data: --data FILE, or a corpus such as --data stories")
     dataset = _dataset(setup, quiet)
     model, notes = _model(options, dataset)
+    notes += _of_precision(setup)
     options = dataclasses.replace(options, model={**options.model, "vocab": dataset.tokenizer.vocab_size},
                                   origin={**options.origin, "model.vocab": f"data {dataset.name}"})
     if dataset.path and Path(setup.data).exists():  # so that --resume works from another folder too
         setup = dataclasses.replace(setup, data=str(Path(setup.data).resolve()))
         options = dataclasses.replace(options, setup=setup)
     return options, model, _training_data(dataset, options, model), notes
+
+
+def _of_precision(setup: config.Setup) -> list[str]:
+    """What is worth knowing of a precision that this processor only imitates."""
+    if setup.precision != "bfloat16" or setup.backend != "numba":
+        return []
+    from ..kernels import machine
+    if machine.has("bfloat16"):
+        return []
+    return ["this processor has no tiles of bfloat16: products round to it and then take as long as in float32; "
+            "--precision int16 is faster here"]
 
 
 def _dataset(setup: config.Setup, quiet: bool):

@@ -14,7 +14,7 @@ from numba import prange
 from ..ops.precision import CHUNK, LARGEST, SMALLEST
 from . import memory
 from .jit import parallel, serial
-from .quantize import largest
+from .quantize import largest, to_code
 from .registers import get, put
 from .rows import parts_for
 from .simd import (
@@ -62,7 +62,7 @@ def _steps(top):
 @serial
 def _round_part(codes, x, inverse):
     for i in range(x.size):
-        codes[i] = np.int16(np.rint(x[i] * inverse)) if inverse > _ZERO else np.int16(0)
+        codes[i] = np.int16(to_code(x[i] * inverse))
 
 
 @serial
@@ -112,7 +112,7 @@ def _raise_tops(tops, x):
 @serial
 def _pair_row(words, x0, x1, inverse):
     for c in range(x0.size):
-        low, high = np.int32(np.rint(x0[c] * inverse[c])), np.int32(np.rint(x1[c] * inverse[c]))
+        low, high = to_code(x0[c] * inverse[c]), to_code(x1[c] * inverse[c])
         words[c] = np.int32(np.int32(high << _HALF_WORD) | np.int32(low & _LOW))
 
 

@@ -23,23 +23,29 @@ from .simd import (
     WIDE,
     add_field_pairs,
     add_fields,
+    add_integers,
+    add_pairs,
     clear_tiles,
     field_dot0,
     field_pairs0,
     has_byte_dot,
     has_byte_pairs,
     has_tiles,
+    integers,
     load,
     load_eight,
+    load_integers,
     load_words,
     multiply_add,
     multiply_tiles,
     no_pairs,
     no_words,
     spread,
+    spread_integer,
     store,
     store_block,
     store_eight,
+    store_integers,
     store_words,
     tiles_begin,
     tiles_end,
@@ -120,6 +126,29 @@ def _spin_pairs_all(out, x, turns, parts):
 
 
 @serial
+def _spin_words(out, at, x, turns):
+    """ROWS independent sums, WIDE lanes each, of two products of 16 bits.
+
+    One factor is read anew each time, as a tile does: what does not change would be multiplied once.
+    """
+    b = load_integers(x, 0)
+    c0, c1, c2, c3, c4, c5 = integers(), integers(), integers(), integers(), integers(), integers()
+    for turn in range(turns):
+        i = turn & 7
+        c0, c1 = add_pairs(c0, spread_integer(x, i), b), add_pairs(c1, spread_integer(x, i + 1), b)
+        c2, c3 = add_pairs(c2, spread_integer(x, i + 2), b), add_pairs(c3, spread_integer(x, i + 3), b)
+        c4, c5 = add_pairs(c4, spread_integer(x, i + 4), b), add_pairs(c5, spread_integer(x, i + 5), b)
+    store_integers(out, at, add_integers(add_integers(add_integers(c0, c1), add_integers(c2, c3)),
+                                         add_integers(c4, c5)))
+
+
+@parallel
+def _spin_words_all(out, x, turns, parts):
+    for part in prange(parts):
+        _spin_words(out, part * WIDE, x, turns)
+
+
+@serial
 def _spin_tiles(out, at, x, shapes, turns):
     """A block of tiles += a product of 32 x 32 x 32 numbers, `turns` times; its operands stay in the nearest cache."""
     tiles_begin(shapes)
@@ -166,6 +195,8 @@ INSTRUCTIONS = {
                          3 * WORDS, 2 * BYTE_SUMS * BYTES) if has_byte_dot() else
              Instruction("products of bytes, added in 16 bits", has_byte_pairs, _spin_pairs_all,
                          np.full(WORDS, 0x01010101, np.int32), 3 * WORDS // 2, 2 * PAIR_SUMS * BYTES // 2)),
+    "int16": Instruction("products of 16 bits, two added", lambda: True, _spin_words_all,
+                         np.full(2 * WIDE, 0x00010001, np.int32), WIDE, 4 * ROWS * WIDE),
     "bfloat16": Instruction("tiles of bfloat16", has_tiles, _spin_tiles_all,
                             np.full(2 * TILE_WORDS, 0x3C003C00, np.int32), 4 * TILE_WORDS, 2 * (2 * TILE)**3),
 }

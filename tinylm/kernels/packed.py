@@ -15,6 +15,7 @@ from ..ops.packed import check_product, pack_ternary, unpack_ternary
 from . import memory
 from .jit import parallel, serial, serial_in_order
 from .matmul import contiguous
+from .quantize import quantize_row
 from .rows import parts_for
 from .simd import (
     add_field_pairs,
@@ -38,7 +39,6 @@ from .simd import (
     store_words,
     upper_fields,
 )
-from .ternary import _ONE, _TOP, _ZERO
 
 __all__ = ["pack_ternary", "packed_bitlinear", "packed_product", "unpack_ternary"]  # packing is done once
 
@@ -48,9 +48,6 @@ AHEAD = 1024  # words that are asked for before they are needed, beyond the end 
 # and 16 x -2048 = -32,768 fit into 16 bits.
 PAIR_WORDS = 32
 _TWO_BITS = np.int32(3)
-_MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float32 but its sign
-_INTEGERS = np.float32(3 << 22)    # adding a small integer to it adds that to its bits, too
-_INTEGER_BITS = _INTEGERS.view(np.int32)
 
 
 @serial
@@ -150,38 +147,6 @@ def _product_portable(out, packed, inp, start, first, last):
 
 
 product_rows = _product_vnni if has_byte_dot() else _product_avx2 if has_byte_pairs() else _product_portable
-
-
-@serial
-def _round_row(codes, inp, inverse):
-    """codes = round(inp inverse); returns their sum.
-
-    LLVM does not vectorise a conversion to integers; here the code is the last byte of a sum that is exact.
-    """
-    total = np.int32(0)
-    for i in range(inp.size):
-        code = np.int32(np.float32(np.rint(inp[i] * inverse) + _INTEGERS).view(np.int32) - _INTEGER_BITS)
-        codes[i] = np.int8(code)
-        total = np.int32(total + code)
-    return total
-
-
-@serial
-def quantize_row(codes, inp):
-    """Writes the 8-bit codes of one token, 0 beyond its size; returns (their scale, -their sum).
-
-    Twin of `ternary._quantize_row`, which keeps codes as float32: the same arithmetic, so the same codes.
-    """
-    # Magnitudes are compared as integers, which orders them alike and can be vectorised.
-    bits, largest = inp.view(np.int32), np.int32(0)
-    for i in range(inp.size):
-        largest = max(largest, np.int32(bits[i] & _MAGNITUDE))
-    top = np.int32(largest).view(np.float32)
-    inverse = _TOP / top if top > _ZERO else _ZERO
-    total = _round_row(codes[:inp.size], inp, inverse)
-    for i in range(inp.size, codes.size):
-        codes[i] = np.int8(0)
-    return top * (_ONE / _TOP), -total
 
 
 @serial_in_order  # a compiler that may regroup the three factors finds other bits, now and then

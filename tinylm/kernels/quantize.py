@@ -8,6 +8,8 @@ from .jit import serial
 
 _ZERO, _ONE, _TOP = np.float32(0.0), np.float32(1.0), np.float32(LARGEST_CODE)
 _MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float32 but its sign
+_INTEGERS = np.float32(3 << 22)    # adding a small integer to it adds that to its bits, too
+_INTEGER_BITS = _INTEGERS.view(np.int32)
 
 
 @serial
@@ -21,6 +23,26 @@ def largest(inp):
 
 
 @serial
+def to_code(x):
+    """The integer nearest to x, int32, for |x| < 2^22; halves go to the even one.
+
+    LLVM does not vectorise a conversion to integers; here they are the last bits of a sum that is exact.
+    """
+    return np.int32(np.float32(np.rint(x) + _INTEGERS).view(np.int32) - _INTEGER_BITS)
+
+
+@serial
+def _round_row(codes, inp, inverse):
+    """codes = round(inp inverse); returns their sum."""
+    total = np.int32(0)
+    for i in range(inp.size):
+        code = to_code(inp[i] * inverse)
+        codes[i] = np.int8(code)
+        total = np.int32(total + code)
+    return total
+
+
+@serial
 def quantize_row(codes, inp):
     """Writes the 8-bit codes of one token, 0 beyond its size; returns (their scale, -their sum).
 
@@ -28,11 +50,7 @@ def quantize_row(codes, inp):
     """
     top = largest(inp)
     inverse = _TOP / top if top > _ZERO else _ZERO
-    total = np.int32(0)
-    for i in range(inp.size):
-        code = np.int8(np.rint(inp[i] * inverse))
-        codes[i] = code
-        total += np.int32(code)
+    total = _round_row(codes[:inp.size], inp, inverse)
     for i in range(inp.size, codes.size):
         codes[i] = np.int8(0)
     return top * (_ONE / _TOP), -total

@@ -516,7 +516,7 @@ class _EightWordsModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, fe_type.llvm)
 
 
-_eight, _pairs = EightWords("int32x8"), Pairs("int16x16")
+_eight_words, _pairs = EightWords("int32x8"), Pairs("int16x16")
 _thirty_two = ir.VectorType(ir.IntType(8), 32)  # the bytes of either
 
 
@@ -529,22 +529,22 @@ def no_pairs(typingctx):
 @intrinsic
 def load_eight(typingctx, a, i):
     def emit(context, builder, sig, args):
-        return builder.load(_address(context, builder, sig, args, _eight.llvm), align=4)
-    return _eight(a, types.intp), emit
+        return builder.load(_address(context, builder, sig, args, _eight_words.llvm), align=4)
+    return _eight_words(a, types.intp), emit
 
 
 @intrinsic
 def spread_eight(typingctx, a, i):
     """a[i] in every lane."""
     def emit(context, builder, sig, args):
-        return _splat(builder, builder.load(_address(context, builder, sig, args, _i32), align=4), _eight.llvm)
-    return _eight(a, types.intp), emit
+        return _splat(builder, builder.load(_address(context, builder, sig, args, _i32), align=4), _eight_words.llvm)
+    return _eight_words(a, types.intp), emit
 
 
 @intrinsic
 def store_eight(typingctx, a, i, v):
     def emit(context, builder, sig, args):
-        builder.store(args[2], _address(context, builder, sig, args, _eight.llvm), align=4)
+        builder.store(args[2], _address(context, builder, sig, args, _eight_words.llvm), align=4)
         return context.get_dummy_value()
     return types.void(a, types.intp, v), emit
 
@@ -566,7 +566,7 @@ def _byte_pairs(builder, unsigned, signed):
 
 def _add_pairs(builder, pairs):
     """The two sums of each lane, added."""
-    return _call_avx2(builder, "pmadd.wd", _eight.llvm, pairs, ir.Constant(_pairs.llvm, [1] * 16))
+    return _call_avx2(builder, "pmadd.wd", _eight_words.llvm, pairs, ir.Constant(_pairs.llvm, [1] * 16))
 
 
 def _field_pairs(field):
@@ -576,9 +576,9 @@ def _field_pairs(field):
         _need_pairs()
 
         def emit(context, builder, sig, args):
-            mask = ir.Constant(_eight.llvm, [0x03030303 << 2 * field] * 8)
+            mask = ir.Constant(_eight_words.llvm, [0x03030303 << 2 * field] * 8)
             return builder.add(args[0], _byte_pairs(builder, builder.and_(args[1], mask), args[2]))
-        return _pairs(_pairs, _eight, _eight), emit
+        return _pairs(_pairs, _eight_words, _eight_words), emit
     return pairs
 
 
@@ -589,8 +589,8 @@ field_pairs0, field_pairs1 = (_field_pairs(field) for field in range(2))
 def upper_fields(typingctx, weights):
     """Fields 2 and 3 of each byte in the places of 0 and 1; what stands above them means nothing."""
     def emit(context, builder, sig, args):
-        return builder.lshr(args[0], ir.Constant(_eight.llvm, [4] * 8))
-    return _eight(_eight), emit
+        return builder.lshr(args[0], ir.Constant(_eight_words.llvm, [4] * 8))
+    return _eight_words(_eight_words), emit
 
 
 @intrinsic
@@ -602,7 +602,7 @@ def add_field_pairs(typingctx, total, p0, p1):
         total, p0, p1 = args
         both = builder.add(p0, builder.ashr(p1, ir.Constant(_pairs.llvm, [2] * 16)))
         return builder.add(total, _add_pairs(builder, both))
-    return _eight(_eight, _pairs, _pairs), emit
+    return _eight_words(_eight_words, _pairs, _pairs), emit
 
 
 @intrinsic
@@ -619,7 +619,7 @@ def signed_byte_dot(typingctx, total, weights, inp):
         size = builder.select(builder.icmp_signed("<", inp, nothing), builder.sub(nothing, inp), inp)
         signed = _call_avx2(builder, "psign.b", _thirty_two, weights, inp)
         return builder.add(total, _add_pairs(builder, _byte_pairs(builder, size, signed)))
-    return _eight(_eight, _eight, _eight), emit
+    return _eight_words(_eight_words, _eight_words, _eight_words), emit
 
 
 # --------------------------------------------------------------------------- tiles: bfloat16 in blocks of 16 x 16
