@@ -315,6 +315,20 @@ def test_weights_are_packed_once_for_all_texts(head_bits, monkeypatch):
     assert len(packed) == 2
 
 
+def test_tokens_read_one_by_one_and_together_score_the_same(monkeypatch):
+    from tinylm.generate import packed
+    from tinylm.layers import Pass
+
+    _, _, (inference, floats), _ = decode_weights(0, kernels, 8)
+    tokens, found = np.arange(12, dtype=np.int32)[None], []
+    for few in (0, 16):
+        monkeypatch.setattr(packed, "FEW", few)
+        state = inference.start(1)
+        found.append(inference.extend(tokens, state, Pass(kernels, floats)))
+        assert state.length == 12 and (state.rows is not None) == (few == 16)
+    np.testing.assert_array_equal(*found)
+
+
 def test_streaming_takes_constant_memory():
     import tracemalloc
 

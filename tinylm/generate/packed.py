@@ -41,6 +41,7 @@ FORMAT = 1
 MODEL, CONFIG, TOKENIZER, CARD = "model.safetensors", "config.json", "tokenizer.json", "README.md"
 _UNFINISHED = ".writing-"
 HEAD_BITS = 32, 8  # float32, or int8 with a scale for each row
+FEW = 16           # tokens that are read sooner one by one than together
 _ROWS = 512        # tokens whose scores exist at a time when a loss is measured with a head of 8 bits
 
 
@@ -170,12 +171,12 @@ class PackedModel:
         return PackedState()
 
     def extend(self, tokens, state, run):
-        """As the model's own; one token of one text of a Thunderbolt goes through `decode_step`, with the same bits."""
-        if tokens.shape == (1, 1) and run.f is kernels and self._decodes:
+        """As the model's own; few tokens of one text of a Thunderbolt go through `decode_step`, with the same bits."""
+        if len(tokens) == 1 and tokens.size <= FEW and run.f is kernels and self._decodes:
             weights = self._kept(run, "decode", lambda: self.decode_weights(run))
             state.to_rows(self.model)
-            state.length += 1
-            return kernels.decode_step(tokens[0, 0], weights, state.rows)[None, None]
+            state.length += tokens.size
+            return np.stack([kernels.decode_step(token, weights, state.rows) for token in tokens[0]])[None]
         state.to_memory(self.model)
         return self.model.extend(tokens, state, self._inside(run))
 
