@@ -247,3 +247,11 @@ def test_any_tokens_at_all_give_valid_text(tokens):
     assert "ab" not in text
     assert "endoftext" not in text
     assert len(out) <= len(tokens)
+
+
+def test_text_that_nobody_judges_is_the_same_text():
+    judged, plain = (list(stream(ENDLESS, ENDLESS_PARAMS, ops, PLAIN, [0, 1], Options(1.0), seed=3, max_tokens=12,
+                                 judge=judge)) for judge in (True, False))
+    assert [(s.token, s.text_piece, s.finish) for s in judged] == [(s.token, s.text_piece, s.finish) for s in plain]
+    assert all(s.probability > 0 and len(s.top5) == PLAIN.vocab_size for s in judged)
+    assert all(s.probability is None and s.top5 == () for s in plain)

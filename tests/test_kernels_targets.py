@@ -21,6 +21,7 @@ from tinylm.kernels import (
     attention,
     cross_entropy,
     int8,
+    integers,
     jit,
     machine,
     packed,
@@ -134,9 +135,11 @@ def test_the_peak_of_pairs_multiplies_in_every_turn():
 @pytest.mark.parametrize(("function", "arguments", "instruction"), [
     (quantize._round_row, (numba.int8[::1], FLAT, FLOAT), "vroundps"),
     (packed.quantize_row, (numba.int8[::1], FLAT), "vpmaxsd"),
-    (sampling._highest, (FLAT,), "vpmaxsd"), (sampling._powers, (FLAT, FLAT, FLOAT, FLOAT), "vroundps")])
+    (sampling._highest, (FLAT,), "vpmaxsd"), (sampling._powers, (FLAT, FLAT, FLOAT, FLOAT), "vpslld"),
+    (integers._round_part, (numba.int16[::1], FLAT, FLOAT), "vroundps"),
+    (integers._pair_row, (WORDS, FLAT, FLAT, FLAT), "vroundps")])
 def test_rows_are_rounded_and_compared_a_register_at_a_time(function, arguments, instruction):
-    assert _loop(_assembly(function, *arguments), instruction)
+    assert "%ymm" in _loop(_assembly(function, *arguments), instruction)
 
 
 @pytest.mark.skipif(not {"fma", "neon"} & simd.target_features(), reason="the target has no fused multiply-add")

@@ -161,7 +161,7 @@ def tinylm_decoding(job: dict):
 
     def write(number):
         for _ in stream(model, params, kernels, tokenizer, [0] * PROMPT, Options(temperature=0.8), seed=number,
-                        max_tokens=TOKENS):
+                        max_tokens=TOKENS, judge=False):
             pass
 
     moved = speeds.bytes_of_token(whole, job["head_bits"])

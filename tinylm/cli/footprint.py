@@ -72,7 +72,7 @@ def write(model, params, f, tokenizer, prompt, tokens: int) -> None:
     left, sample = tokens, 0
     while left:
         for _ in stream(model, params, f, tokenizer, prompt, Options(temperature=0.8), seed=0, sample=sample,
-                        max_tokens=left):
+                        max_tokens=left, judge=False):
             left -= 1
         sample += 1
 

@@ -72,7 +72,7 @@ def generate(run: str, checkpoint: str | None, prompt: str | None, max_tokens: i
     trained = open_run(run, checkpoint)
     f = operations(backend)
     view = _Alternatives(trained.tokenizer, top) if top else _Probabilities() if probabilities else _Plain()
-    writer = _Writer(trained, f, options, seed, max_tokens, stop)
+    writer = _Writer(trained, f, options, seed, max_tokens, stop, judge=bool(probabilities or top))
     if interactive:
         from .session import Session
 
@@ -103,9 +103,9 @@ def _read_stdin() -> str:
 class _Writer:
     """A trained model with the options of one command, and a count of what it has written."""
 
-    def __init__(self, trained, f, options, seed, max_tokens, stop):
+    def __init__(self, trained, f, options, seed, max_tokens, stop, judge):
         self.trained, self.f, self.options = trained, f, options
-        self.seed, self.max_tokens, self.stop = seed, max_tokens, stop
+        self.seed, self.max_tokens, self.stop, self.judge = seed, max_tokens, stop, judge
         self.restart()
 
     def restart(self) -> None:
@@ -126,7 +126,7 @@ class _Writer:
 
         t = self.trained
         for row, step in write(t.model, t.params, self.f, t.tokenizer, ids, self.options, seed=self.seed,
-                               samples=samples, max_tokens=self.max_tokens, stop=self.stop):
+                               samples=samples, max_tokens=self.max_tokens, stop=self.stop, judge=self.judge):
             self._end = time.perf_counter()
             if self._start is None:
                 self._start = self._end  # the clock starts when prompt and first use are over

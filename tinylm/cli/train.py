@@ -283,7 +283,7 @@ def _sampler(model, params, f, data, seed):
 
     def sample(step: int) -> str:
         steps = stream(model, params, f, tokenizer, [], Options(temperature=SAMPLE_TEMPERATURE), seed=seed,
-                       sample=step, max_tokens=SAMPLE_TOKENS)
+                       sample=step, max_tokens=SAMPLE_TOKENS, judge=False)
         return "".join(piece.text_piece for piece in steps)
     return sample
 

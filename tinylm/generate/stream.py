@@ -28,36 +28,37 @@ class Step(NamedTuple):
     text_piece   the text that becomes certain with it; "" where a character is not complete yet, and
                  for end-of-text and the tokens of a stop string.  The pieces of all steps together
                  are the text.
-    probability  the model's own for this token: at temperature 1, without filters or penalty
-    top5         (token, probability) of the five likeliest, likeliest first
+    probability  the model's own for this token: at temperature 1, without filters or penalty; None if not judged
+    top5         (token, probability) of the five likeliest, likeliest first; empty if not judged
     finish       on the last step: "length", "stop" or "end-of-text"; else None
     """
 
     token: int
     text_piece: str
-    probability: float
+    probability: float | None
     top5: tuple[tuple[int, float], ...]
     finish: str | None = None
 
 
 def stream(model, params, f, tokenizer, prompt_ids, options: Options, *, seed: int, sample: int = 0,
-           max_tokens: int | None = None, stop: Sequence[str] = ()) -> Iterator[Step]:
+           max_tokens: int | None = None, stop: Sequence[str] = (), judge: bool = True) -> Iterator[Step]:
     """Write after a prompt: one `Step` a token, as soon as its text is certain.
 
     f           the operations: `tinylm.ops` or `tinylm.kernels`
     prompt_ids  tokens to begin with, (T,); an empty prompt stands for `first_token`
     max_tokens  stop after so many; None writes until end-of-text, which may be never
     stop        strings that end the text; they do not appear in it
+    judge       say how likely each token and its alternatives were, which is one more pass over the scores
 
     Raises      UsageError for an empty stop string, or a number of tokens below one
     """
     for _, step in write(model, params, f, tokenizer, prompt_ids, options, seed=seed, samples=(sample,),
-                         max_tokens=max_tokens, stop=stop):
+                         max_tokens=max_tokens, stop=stop, judge=judge):
         yield step
 
 
 def write(model, params, f, tokenizer, prompt_ids, options: Options, *, seed: int, samples: Sequence[int],
-          max_tokens: int | None = None, stop: Sequence[str] = ()) -> Iterator[tuple[int, Step]]:
+          max_tokens: int | None = None, stop: Sequence[str] = (), judge: bool = True) -> Iterator[tuple[int, Step]]:
     """As `stream` for several samples of one prompt, which the model reads side by side.
 
     Yields (row, step): row is the place of a sample in `samples`.  A sample is the same text as if
@@ -82,7 +83,8 @@ def write(model, params, f, tokenizer, prompt_ids, options: Options, *, seed: in
                 continue  # its row is still read along with the others, and nobody looks at it
             token = choose(logits[row], options, uniforms[row][count], seen[row], f)
             chosen[row], seen[row, token] = token, True
-            for step in text.add(token, *_judged(logits[row], token, f), last=count + 1 == max_tokens):
+            judged = _judged(logits[row], token, f) if judge else (None, ())
+            for step in text.add(token, *judged, last=count + 1 == max_tokens):
                 yield row, step
         count += 1
         if all(text.finish is not None for text in texts):
