@@ -13,7 +13,7 @@ from numba import prange
 
 from ..ops.precision import CHUNK, LARGEST, SMALLEST
 from . import memory
-from .jit import parallel, serial
+from .jit import inlined, parallel, serial
 from .quantize import largest, to_code
 from .registers import get, put
 from .rows import parts_for
@@ -30,6 +30,7 @@ from .simd import (
     load,
     load_integers,
     multiply_add,
+    prefetch,
     spread,
     spread_integer,
     store_integers,
@@ -42,8 +43,10 @@ from .simd import (
 EIGHT = 8                            # words that are copied, or turned, together: no fewer than ROWS
 PAIRS = CHUNK // 2                   # words of a chunk
 STRIP = PAIRS * ROWS + EIGHT         # words of a tile and a chunk, and room for what is written beyond them
-TILES_TOGETHER, PANELS_TOGETHER = 16, 4  # whose columns are rounded together
+TILES_TOGETHER, PANELS_TOGETHER = 22, 8  # whose columns are rounded together
 BYTE_WORDS = BYTES_TOGETHER // 4
+AHEAD = 16                           # rows that are asked for before they are needed, when columns are rounded
+LINE = 16                            # numbers in a cache line
 _TOP, _LEAST, _STEP = np.float32(LARGEST), np.float32(SMALLEST), np.float32(1 / LARGEST)
 _ZERO, _NAN, _INFINITE = np.float32(0), np.float32(np.nan), np.float32(np.inf)
 _LOW, _HALF_WORD = np.int32(0xFFFF), np.int32(16)
@@ -103,6 +106,12 @@ def _widen_rows(codes, x, parts):
 
 
 @serial
+def _ask(x, first, numbers):
+    for i in range(first, first + numbers, LINE):
+        prefetch(x, i)
+
+
+@serial
 def _raise_tops(tops, x):
     bits = x.view(np.int32)
     for c in range(tops.size):
@@ -157,6 +166,7 @@ def _round_columns(words, steps, x, N, K, width, together, between, of_chunk, ze
             if steps.size:
                 tops[:] = 0
                 for k in range(low, high):
+                    _ask(x, (k + AHEAD) * N + first, columns)
                     _raise_tops(tops[:columns], x[k * N + first:k * N + first + columns])
                 for c in range(columns):
                     inverse[c], steps[chunk, first + c] = _steps(np.int32(tops[c]).view(np.float32))
@@ -254,14 +264,14 @@ def round_panels(b, transposed):
 
 
 # ------------------------------------------------------------------------------------------------- products
-@serial
+@inlined
 def _finish(out, at, begin, ist, total, row_step, r, column_step, c, columns):
     """out = begin + total row_step column_step, for the lanes of one row."""
     step = multiply_add(wide(), spread(row_step, r, wide()), load(column_step, c, wide()))
     put(out, at, multiply_add(get(begin, ist, wide(), columns), to_float(total), step), columns)
 
 
-@serial
+@inlined
 def _tile_pairs(out, io, ldo, begin, ist, lds, a, ia, rs, ks, b, ib, words, row_step, r, column_step, c, rows, columns):
     """`matmul.tile` for words of two numbers; row_step[r ...] and column_step[c ...] are theirs."""
     last = rows - 1
@@ -364,13 +374,13 @@ def ternary_panels(codes):
     return _turned(words, M, words.shape[1])
 
 
-@serial
+@inlined
 def _take(totals, r, sums, fresh):
     """Lanes of row r of the totals + sums; `fresh`: there are none yet."""
     store_integers(totals, r * WIDE, take_bytes(integers() if fresh else load_integers(totals, r * WIDE), sums))
 
 
-@serial
+@inlined
 def _tile_bytes(totals, a, ia, rs, b, ib, words, rows):
     """totals (ROWS, WIDE) = the products of ROWS rows of a and a panel."""
     last = rows - 1

@@ -10,6 +10,7 @@ from collections import defaultdict
 
 import numpy as np
 
+SMALL = 4096     # bytes
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 _shelf: dict[int, list[tuple[np.ndarray, int]]] = defaultdict(list)  # (memory, where it is aligned)
 
@@ -39,9 +40,14 @@ class _Block:
 
 
 def empty(shape, dtype=np.float32) -> np.ndarray:
-    """A C-contiguous array on a 64-byte boundary; its contents are whatever was there before."""
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    return np.asarray(_Block(shape, np.dtype(dtype)))
+    """A C-contiguous array; its contents are whatever was there before.
+
+    From SMALL bytes on it stands on a 64-byte boundary; below, numpy's own allocator is quicker than lending.
+    """
+    shape, dtype = (shape,) if isinstance(shape, int) else tuple(shape), np.dtype(dtype)
+    if math.prod(shape) * dtype.itemsize < SMALL:
+        return np.empty(shape, dtype)
+    return np.asarray(_Block(shape, dtype))
 
 
 def contiguous(x, dtype=np.float32):
