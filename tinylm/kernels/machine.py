@@ -54,6 +54,7 @@ from .simd import (
 
 TURNS = 20_000         # of a loop in registers in one window: about a tenth of a millisecond
 WORDS, BYTES = 16, 64  # int32 lanes of a register of words, and its bytes
+FACTORS = 1024         # words that a loop of 16-bit products reads in turn: a power of two
 BYTE_SUMS = 12         # registers that byte products are summed in: enough to hide how long one takes
 PAIR_SUMS = 6          # the same where a register is half as wide, and its products have a factor each
 STREAM = ROWS * WIDE   # numbers that a turn of a memory stream reads
@@ -129,12 +130,13 @@ def _spin_pairs_all(out, x, turns, parts):
 def _spin_words(out, at, x, turns):
     """ROWS independent sums, WIDE lanes each, of two products of 16 bits.
 
-    One factor is read anew each time, as a tile does: what does not change would be multiplied once.
+    One factor is read anew each time, as a tile does, from more words than LLVM unrolls: a product that comes again
+    would be computed once.
     """
     b = load_integers(x, 0)
     c0, c1, c2, c3, c4, c5 = integers(), integers(), integers(), integers(), integers(), integers()
     for turn in range(turns):
-        i = turn & 7
+        i = turn & (FACTORS - 1)
         c0, c1 = add_pairs(c0, spread_integer(x, i), b), add_pairs(c1, spread_integer(x, i + 1), b)
         c2, c3 = add_pairs(c2, spread_integer(x, i + 2), b), add_pairs(c3, spread_integer(x, i + 3), b)
         c4, c5 = add_pairs(c4, spread_integer(x, i + 4), b), add_pairs(c5, spread_integer(x, i + 5), b)
@@ -196,7 +198,7 @@ INSTRUCTIONS = {
              Instruction("products of bytes, added in 16 bits", has_byte_pairs, _spin_pairs_all,
                          np.full(WORDS, 0x01010101, np.int32), 3 * WORDS // 2, 2 * PAIR_SUMS * BYTES // 2)),
     "int16": Instruction("products of 16 bits, two added", lambda: True, _spin_words_all,
-                         np.full(2 * WIDE, 0x00010001, np.int32), WIDE, 4 * ROWS * WIDE),
+                         np.full(FACTORS + WIDE, 0x00010001, np.int32), WIDE, 4 * ROWS * WIDE),
     "bfloat16": Instruction("tiles of bfloat16", has_tiles, _spin_tiles_all,
                             np.full(2 * TILE_WORDS, 0x3C003C00, np.int32), 4 * TILE_WORDS, 2 * (2 * TILE)**3),
 }
