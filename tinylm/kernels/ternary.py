@@ -10,7 +10,7 @@ from ..ops.ternary import LARGEST_CODE, SMALLEST_SCALE, BitLinearCache, Ternary
 from . import memory
 from .integers import multiply_bytes, ternary_panels
 from .jit import parallel, serial
-from .matmul import contiguous, matmul, scale_rows
+from .matmul import FEW_ROWS, contiguous, matmul, scale_rows
 from .optimizer import CHUNK
 from .quantize import quantize_row
 from .rows import parts_for
@@ -97,6 +97,25 @@ def _codes_rows(codes, minus_sums, scale, inp, parts):
             scale[n], minus_sums[n] = quantize_row(codes[n], inp[n])
 
 
+@serial
+def _dot_codes(x, y):
+    """sum(x y) of two rows of codes, exact."""
+    total = np.int32(0)
+    for i in range(x.size):
+        total = np.int32(total + np.int32(x[i]) * np.int32(y[i]))
+    return total
+
+
+@parallel
+def _few_tokens(out, values, steps, codes, parts):
+    """out = steps (values . codes) for the few tokens of streaming, reading the weights as they stand."""
+    M, K = codes.shape
+    for part in prange(parts):
+        for m in range(M * part // parts, M * (part + 1) // parts):
+            for n in range(out.shape[0]):
+                out[n, m] = np.float32(_dot_codes(values[n, :K], codes[m])) * steps[n]
+
+
 def _one(scale):
     """A scale for all rows of a product."""
     return np.full((1, 1), scale, np.float32)
@@ -116,7 +135,11 @@ def bitlinear_forward(inp, ternary, activation_bits=0):
         words, minus_sums = memory.empty((N, -(-K // 4)), np.int32), memory.empty(N, np.int32)
         row_scale, values = memory.empty(N), words.view(np.int8)
         _codes_rows(values, minus_sums, row_scale, rows, parts_for(rows.size, numba.get_num_threads()))
-        out = multiply_bytes(words, minus_sums, row_scale * scale, ternary_panels(codes), len(codes))
+        if N <= FEW_ROWS:
+            out = memory.empty((N, len(codes)))
+            _few_tokens(out, values, row_scale * scale, codes, parts_for(codes.size, numba.get_num_threads()))
+        else:
+            out = multiply_bytes(words, minus_sums, row_scale * scale, ternary_panels(codes), len(codes))
         inp, inp_scale = values[:, :K].reshape(inp.shape), row_scale.reshape(*inp.shape[:-1], 1)
     else:
         out = matmul(rows, codes, transpose_b=True, row_scale=_one(scale))
