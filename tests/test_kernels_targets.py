@@ -29,6 +29,7 @@ from tinylm.kernels import (
     residual,
     sampling,
     simd,
+    vector_math,
 )
 from tinylm.kernels.matmul import tile
 
@@ -135,7 +136,7 @@ def test_the_peak_of_pairs_multiplies_in_every_turn():
 @pytest.mark.parametrize(("function", "arguments", "instruction"), [
     (quantize._round_row, (numba.int8[::1], FLAT, FLOAT), "vroundps"),
     (packed.quantize_row, (numba.int8[::1], FLAT), "vpmaxsd"),
-    (sampling._highest, (FLAT,), "vpmaxsd"), (sampling._powers, (FLAT, FLAT, FLOAT, FLOAT), "vpslld"),
+    (vector_math.highest, (FLAT,), "vpmaxsd"), (sampling._powers, (FLAT, FLAT, FLOAT, FLOAT), "vpslld"),
     (integers._round_part, (numba.int16[::1], FLAT, FLOAT), "vroundps"),
     (integers._pair_row, (WORDS, FLAT, FLAT, FLAT), "vroundps")])
 def test_rows_are_rounded_and_compared_a_register_at_a_time(function, arguments, instruction):

@@ -24,6 +24,7 @@ from ..ops.random import DropoutKey
 from . import memory
 from .jit import inlined, parallel, serial
 from .matmul import contiguous, dot, tile
+from .registers import LINE
 from .residual import dropped, mask_arguments, mask_numbers, mask_scratch
 from .simd import (
     ROWS,
@@ -42,17 +43,14 @@ from .simd import (
     transpose_tile,
     wide,
 )
-from .vector_math import exp32
+from .vector_math import exp32, highest
 
 PANEL = min(WIDE, 32)  # of a triangle, wider panels would compute much in vain
 BLOCK_ROWS = 8 * ROWS
 AHEAD = 16             # rows that are asked for before they are copied
-LINE = 16              # float32 in a cache line
 _register = wide if PANEL == WIDE else half
 _tile = inlined(tile.py_func)
 _LOWEST = np.float32(-87.0)  # exp32 goes no further down
-# Bits of a float32: numbers below 0 grow as their other bits shrink.
-_SIGN, _REST, _SMALLEST = np.int32(31), np.int32(0x7FFFFFFF), np.int32(-0x80000000)
 
 
 class AttentionCache(NamedTuple):
@@ -213,18 +211,9 @@ def _exp_below(x):
 
 
 @serial
-def _largest(row):
-    """The largest number of a row: LLVM vectorises maxima of integers only, so their order is given to the bits."""
-    bits, top = row.view(np.int32), np.int32(_SMALLEST)
-    for j in range(bits.size):
-        top = max(top, np.int32(bits[j] ^ np.int32(np.int32(bits[j] >> _SIGN) & _REST)))
-    return np.int32(top ^ np.int32(np.int32(top >> _SIGN) & _REST)).view(np.float32)
-
-
-@serial
 def _exponentials(row):
     """row <- e^(row - its largest); returns (the largest, the sum)."""
-    top = _largest(row)
+    top = highest(row)
     total = np.float32(0.0)
     for j in range(row.size):
         e = _exp_below(row[j] - top)

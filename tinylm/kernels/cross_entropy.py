@@ -14,17 +14,14 @@ from .jit import parallel, serial
 from .linear import add_column_sums
 from .matmul import contiguous, matmul, pack, unpack
 from .rows import parts_for
-from .vector_math import exp32
+from .vector_math import exp32, highest
 
 BLOCK_LOGITS = 4 << 20  # logits that exist at a time: 16 MB
 
 
 @serial
 def _log_sum_exp(row):
-    top = row[0]
-    for i in range(row.size):
-        top = max(top, row[i])
-    total = np.float32(0.0)
+    top, total = highest(row), np.float32(0.0)
     for i in range(row.size):
         total += exp32(row[i] - top)
     return top + np.log(total)
@@ -39,10 +36,7 @@ def _prob_row(prob, logits, log_sum, scale):
 @serial
 def _exp_row(row):
     """row = e^(row - its largest); returns (the largest, the sum of the new row)."""
-    top = row[0]
-    for i in range(row.size):
-        top = max(top, row[i])
-    total = np.float32(0.0)
+    top, total = highest(row), np.float32(0.0)
     for i in range(row.size):
         row[i] = exp32(row[i] - top)
         total += row[i]

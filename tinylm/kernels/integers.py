@@ -15,7 +15,7 @@ from ..ops.precision import CHUNK, LARGEST, SMALLEST
 from . import memory
 from .jit import inlined, parallel, serial
 from .quantize import largest, to_code
-from .registers import get, put
+from .registers import ask, get, put
 from .rows import parts_for
 from .simd import (
     BYTES_TOGETHER,
@@ -30,7 +30,6 @@ from .simd import (
     load,
     load_integers,
     multiply_add,
-    prefetch,
     spread,
     spread_integer,
     store_integers,
@@ -46,7 +45,6 @@ STRIP = PAIRS * ROWS + EIGHT         # words of a tile and a chunk, and room for
 TILES_TOGETHER, PANELS_TOGETHER = 22, 8  # whose columns are rounded together
 BYTE_WORDS = BYTES_TOGETHER // 4
 AHEAD = 16                           # rows that are asked for before they are needed, when columns are rounded
-LINE = 16                            # numbers in a cache line
 _TOP, _LEAST, _STEP = np.float32(LARGEST), np.float32(SMALLEST), np.float32(1 / LARGEST)
 _ZERO, _NAN, _INFINITE = np.float32(0), np.float32(np.nan), np.float32(np.inf)
 _LOW, _HALF_WORD = np.int32(0xFFFF), np.int32(16)
@@ -106,12 +104,6 @@ def _widen_rows(codes, x, parts):
 
 
 @serial
-def _ask(x, first, numbers):
-    for i in range(first, first + numbers, LINE):
-        prefetch(x, i)
-
-
-@serial
 def _raise_tops(tops, x):
     bits = x.view(np.int32)
     for c in range(tops.size):
@@ -166,7 +158,7 @@ def _round_columns(words, steps, x, N, K, width, together, between, of_chunk, ze
             if steps.size:
                 tops[:] = 0
                 for k in range(low, high):
-                    _ask(x, (k + AHEAD) * N + first, columns)
+                    ask(x, (k + AHEAD) * N + first, columns)
                     _raise_tops(tops[:columns], x[k * N + first:k * N + first + columns])
                 for c in range(columns):
                     inverse[c], steps[chunk, first + c] = _steps(np.int32(tops[c]).view(np.float32))

@@ -22,7 +22,7 @@ from . import memory
 from .integers import grid, multiply_pairs, round_panels
 from .jit import parallel, serial
 from .memory import contiguous
-from .registers import get, put
+from .registers import LINE, ask, get, put
 from .rows import parts_for
 from .simd import (
     HALF,
@@ -36,7 +36,6 @@ from .simd import (
     load,
     multiply_add,
     narrow,
-    prefetch,
     spread,
     store,
     transpose8,
@@ -48,7 +47,6 @@ K_CHUNK = 512       # k is cut here, so that a chunk of a panel (128 KB) stays i
 TILES_IN_BLOCK = 16  # tiles whose rows are copied together: their numbers of one k share cache lines
 EIGHT = 8           # lanes of what copies: no fewer than ROWS
 STRIP = ROWS * K_CHUNK + EIGHT  # room for the rows of one tile, and for what is written beyond them
-LINE = 16           # numbers in a cache line
 # Typed, because numba compiles a function once more for each literal number it is called with.
 NEXT, ROWS_APART = np.int64(1), np.int64(ROWS)  # from row to row and from k to k in the copied rows of a tile
 FEW_ROWS = 4        # up to here, packing b would cost more than the product itself
@@ -185,12 +183,6 @@ def _copy_strips(strips, a, first, ks, tiles, K):
 
 
 @serial
-def _ask(a, first, numbers):
-    for i in range(first, first + numbers, LINE):
-        prefetch(a, i)
-
-
-@serial
 def _share(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, first, last, left, right):
     """Rows of tiles number first .. last-1 of the product, columns left .. right-1.
 
@@ -213,7 +205,7 @@ def _share(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, first, last
                 if ks == 1:
                     below = ROWS + (column - left) // width  # a row of the next tile for each of the first panels
                     if below < 2 * ROWS:
-                        _ask(a, (row + below) * rs + k, depth)
+                        ask(a, (row + below) * rs + k, depth)
                     tile_any(out, at, N, begin, ist, step, a, row * rs + k, rs, ks, packed, column * K + k * width,
                              depth, min(ROWS, M - row), min(width, N - column), width)
                 else:

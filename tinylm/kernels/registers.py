@@ -1,8 +1,10 @@
-"""Registers at the edge of an array: whole where they fit, the first few lanes where they do not."""
+"""Registers at the edge of an array, whole or the first few lanes; and cache lines asked for in time."""
 from __future__ import annotations
 
 from .jit import serial
-from .simd import lanes, load, load_some, store, store_some
+from .simd import lanes, load, load_some, prefetch, store, store_some
+
+LINE = 16  # numbers in a cache line
 
 
 @serial
@@ -20,3 +22,10 @@ def put(a, i, v, count):
         store(a, i, v)
     else:
         store_some(a, i, v, count)
+
+
+@serial
+def ask(a, first, numbers):
+    """Prefetch what will be read soon; beyond the end of a, too, nothing happens."""
+    for i in range(first, first + numbers, LINE):
+        prefetch(a, i)

@@ -6,22 +6,11 @@ import numpy as np
 from . import memory
 from .jit import serial
 from .matmul import contiguous
-from .vector_math import exp32
+from .vector_math import exp32, highest
 
 HOPELESS = np.float32(1e-30)  # times as likely as the likeliest: taken for 0, which `exp32` does not reach
 _ZERO = np.float32(0.0)
-_SIGN, _MAGNITUDE, _LEAST = np.int32(31), np.int32(0x7FFFFFFF), np.int32(-0x80000000)  # of a float32 as an integer
 BLOCK = 64  # scores whose sum, and whose maximum, is looked at before they are
-
-
-@serial
-def _highest(x):
-    """The maximum.  Numbers are compared as integers, which can be vectorised: of equal size where they are positive,
-    and with all bits but the sign turned round where they are negative.  NaN is above all, or below."""
-    bits, top = x.view(np.int32), _LEAST
-    for i in range(x.size):
-        top = max(top, np.int32(bits[i] ^ np.int32((bits[i] >> _SIGN) & _MAGNITUDE)))
-    return np.int32(top ^ np.int32((top >> _SIGN) & _MAGNITUDE)).view(np.float32)
 
 
 @serial
@@ -47,8 +36,8 @@ def _block_sums(sums, tops, powers, logits, factor):
     the latter is NaN where a score is NaN or inf.  Scratch: powers (BLOCK,)."""
     for block in range(sums.size):
         low, high = _span(block, logits.size)
-        tops[block] = _highest(logits[low:high])
-    top, total = _highest(tops), 0.0
+        tops[block] = highest(logits[low:high])
+    top, total = highest(tops), 0.0
     for block in range(sums.size):
         low, high = _span(block, logits.size)
         sums[block] = _powers(powers[:high - low], logits[low:high], top, factor)

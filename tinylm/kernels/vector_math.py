@@ -16,6 +16,7 @@ _C2, _C3, _C4 = np.float32(0.49999993447745544), np.float32(0.1666652063098451),
 _C5, _C6 = np.float32(0.008368716966528723), np.float32(0.001381459859242257)
 _EXPONENT, _ONE_BITS = np.int32(23), np.int32(0x3F800000)  # where a float32 has its exponent; the bits of 1.0
 _ONE, _TWO = np.float32(1.0), np.float32(2.0)
+_SIGN, _MAGNITUDE, _LEAST = np.int32(31), np.int32(0x7FFFFFFF), np.int32(-0x80000000)  # of a float32 as an integer
 
 
 @serial
@@ -57,3 +58,13 @@ def sigmoid32(x):
 def tanh32(x):
     """tanh x = 1 - 2 / (e^(2x) + 1), absolute error below 3e-7."""
     return _ONE - _TWO / (exp32(_TWO * x) + _ONE)
+
+
+@serial
+def highest(x):
+    """The maximum.  Numbers are compared as integers, which LLVM vectorises: of equal order where they are positive,
+    and with all bits but the sign turned round where they are negative.  NaN is above all, or below."""
+    bits, top = x.view(np.int32), _LEAST
+    for i in range(x.size):
+        top = max(top, np.int32(bits[i] ^ np.int32((bits[i] >> _SIGN) & _MAGNITUDE)))
+    return np.int32(top ^ np.int32((top >> _SIGN) & _MAGNITUDE)).view(np.float32)
