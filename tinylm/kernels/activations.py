@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops import activations as definition
 from ..ops import shapes
@@ -68,45 +67,39 @@ def _gelu_backward_range(dinp, dout, inp):
 
 
 @parallel
-def _relu_forward(out, inp, parts):
-    for part in prange(parts):
-        low, high = inp.size * part // parts, inp.size * (part + 1) // parts
-        _relu_forward_range(out[low:high], inp[low:high])
+def _relu_forward(part, out, inp, parts):
+    low, high = inp.size * part // parts, inp.size * (part + 1) // parts
+    _relu_forward_range(out[low:high], inp[low:high])
 
 
 @parallel
-def _relu_backward(dinp, dout, cache, parts):
-    for part in prange(parts):
-        low, high = dout.size * part // parts, dout.size * (part + 1) // parts
-        _relu_backward_range(dinp[low:high], dout[low:high], cache[low:high])
+def _relu_backward(part, dinp, dout, cache, parts):
+    low, high = dout.size * part // parts, dout.size * (part + 1) // parts
+    _relu_backward_range(dinp[low:high], dout[low:high], cache[low:high])
 
 
 @parallel
-def _squared_relu_forward(out, inp, parts):
-    for part in prange(parts):
-        low, high = inp.size * part // parts, inp.size * (part + 1) // parts
-        _squared_relu_forward_range(out[low:high], inp[low:high])
+def _squared_relu_forward(part, out, inp, parts):
+    low, high = inp.size * part // parts, inp.size * (part + 1) // parts
+    _squared_relu_forward_range(out[low:high], inp[low:high])
 
 
 @parallel
-def _squared_relu_backward(dinp, dout, cache, parts):
-    for part in prange(parts):
-        low, high = dout.size * part // parts, dout.size * (part + 1) // parts
-        _squared_relu_backward_range(dinp[low:high], dout[low:high], cache[low:high])
+def _squared_relu_backward(part, dinp, dout, cache, parts):
+    low, high = dout.size * part // parts, dout.size * (part + 1) // parts
+    _squared_relu_backward_range(dinp[low:high], dout[low:high], cache[low:high])
 
 
 @parallel
-def _gelu_forward(out, inp, parts):
-    for part in prange(parts):
-        low, high = inp.size * part // parts, inp.size * (part + 1) // parts
-        _gelu_forward_range(out[low:high], inp[low:high])
+def _gelu_forward(part, out, inp, parts):
+    low, high = inp.size * part // parts, inp.size * (part + 1) // parts
+    _gelu_forward_range(out[low:high], inp[low:high])
 
 
 @parallel
-def _gelu_backward(dinp, dout, inp, parts):
-    for part in prange(parts):
-        low, high = dout.size * part // parts, dout.size * (part + 1) // parts
-        _gelu_backward_range(dinp[low:high], dout[low:high], inp[low:high])
+def _gelu_backward(part, dinp, dout, inp, parts):
+    low, high = dout.size * part // parts, dout.size * (part + 1) // parts
+    _gelu_backward_range(dinp[low:high], dout[low:high], inp[low:high])
 
 
 def _forward(kernel, inp):

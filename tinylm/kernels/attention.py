@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops import shapes
 from ..ops.random import DropoutKey
@@ -261,16 +260,16 @@ def _forward_head(out, log_sums, inp, offset, C, D, T, scratch, seen, zeros, mas
 
 
 @parallel
-def _forward(out, log_sums, inp, heads, window, scratch, numbers, words, seen, zeros, key, threshold, keep, scale):
+def _forward(part, out, log_sums, inp, heads, window, scratch, numbers, words, seen, zeros, key, threshold, keep,
+             scale, parts):
     B, T, C = out.shape
-    D, parts = C // heads, scratch.shape[0]
+    D = C // heads
     flat = inp.reshape(-1)
-    for part in prange(parts):
-        for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
-            b, h = task // heads, task % heads
-            _forward_head(out[b].reshape(-1)[h * D:], log_sums[b, h], flat, b * T * 3 * C + h * D, C, D, T,
-                          scratch[part], seen, zeros, task * T, numbers[part], words[part], key, threshold, keep,
-                          scale, window)
+    for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
+        b, h = task // heads, task % heads
+        _forward_head(out[b].reshape(-1)[h * D:], log_sums[b, h], flat, b * T * 3 * C + h * D, C, D, T,
+                      scratch[part], seen, zeros, task * T, numbers[part], words[part], key, threshold, keep,
+                      scale, window)
 
 
 # ------------------------------------------------------------------------------------ backward
@@ -340,17 +339,16 @@ def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, scratch, see
 
 
 @parallel
-def _backward(dinp, dout, out, log_sums, inp, heads, window, scratch, numbers, words, seen, zeros, key, threshold, keep,
-              scale):
+def _backward(part, dinp, dout, out, log_sums, inp, heads, window, scratch, numbers, words, seen, zeros, key, threshold,
+              keep, scale, parts):
     B, T, C = out.shape
-    D, parts = C // heads, scratch.shape[0]
+    D = C // heads
     flat, dflat = inp.reshape(-1), dinp.reshape(-1)
-    for part in prange(parts):
-        for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
-            b, h = task // heads, task % heads
-            _backward_head(dflat, dout[b].reshape(-1)[h * D:], out[b].reshape(-1)[h * D:], log_sums[b, h], flat,
-                           b * T * 3 * C + h * D, C, D, T, scratch[part], seen, zeros, task * T, numbers[part],
-                           words[part], key, threshold, keep, scale, window)
+    for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
+        b, h = task // heads, task % heads
+        _backward_head(dflat, dout[b].reshape(-1)[h * D:], out[b].reshape(-1)[h * D:], log_sums[b, h], flat,
+                       b * T * 3 * C + h * D, C, D, T, scratch[part], seen, zeros, task * T, numbers[part],
+                       words[part], key, threshold, keep, scale, window)
 
 
 _NO_MASK = mask_arguments(DropoutKey(0, 0, 0, 0), 0.0)
@@ -378,7 +376,7 @@ def _arguments(shape, heads, rate, key, scale, window, matrices, blocks, scores)
     mask = _NO_MASK if key is None or rate == 0 else mask_arguments(key, rate)
     return (np.int64(window), memory.empty((parts, -(-floats // LINE) * LINE)),
             *mask_scratch(parts, T, PANEL), *_seen(T, window), *mask,
-            np.array([_scale(scale, D), 1], np.float32))
+            np.array([_scale(scale, D), 1], np.float32), parts)
 
 
 def attention_forward(inp, heads, rate=0.0, key=None, scale=None, window=0):
@@ -455,17 +453,16 @@ def _extend_query(out, query, past_keys, past_values, at, ld, seen, D, score, sc
 
 
 @parallel
-def _extend(out, inp, past_keys, past_values, length, heads, window, score, scale):
+def _extend(part, out, inp, past_keys, past_values, length, heads, window, score, scale, parts):
     B, T, C = out.shape
-    D, parts, positions = C // heads, score.shape[0], past_keys.shape[1]
+    D, positions = C // heads, past_keys.shape[1]
     keys, values = past_keys.reshape(-1), past_values.reshape(-1)
-    for part in prange(parts):
-        low, high = heads * part // parts * D, heads * (part + 1) // parts * D
-        for row in range(B * T):
-            b, t = row // T, row % T
-            first = _first_seen(length + t, window)
-            _extend_query(out[b, t, low:high], inp[b, t, low:high], keys, values, (b * positions + first) * C + low, C,
-                          length + t + 1 - first, D, score[part], scale)
+    low, high = heads * part // parts * D, heads * (part + 1) // parts * D
+    for row in range(B * T):
+        b, t = row // T, row % T
+        first = _first_seen(length + t, window)
+        _extend_query(out[b, t, low:high], inp[b, t, low:high], keys, values, (b * positions + first) * C + low, C,
+                      length + t + 1 - first, D, score[part], scale)
 
 
 def attention_extend(inp, past_keys, past_values, length, heads, scale=None, window=0):
@@ -484,5 +481,5 @@ def attention_extend(inp, past_keys, past_values, length, heads, scale=None, win
     work = B * T * stop * C
     parts = max(1, min(numba.get_num_threads(), heads, work // 100_000))
     _extend(out, inp, past_keys, past_values, length, heads, np.int64(window or stop),
-            memory.empty((parts, -(-heads // parts) * stop)), _scale(scale, C // heads))
+            memory.empty((parts, -(-heads // parts) * stop)), _scale(scale, C // heads), parts)
     return out

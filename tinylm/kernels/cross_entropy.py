@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops import shapes
 from ..ops.cross_entropy import CrossEntropyCache
@@ -50,43 +49,39 @@ def _scale(row, factor):
 
 
 @parallel
-def _losses(losses, log_sums, logits, targets, parts):
+def _losses(part, losses, log_sums, logits, targets, parts):
     rows = logits.shape[0]
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            log_sums[n] = _log_sum_exp(logits[n])
-            losses[n] = log_sums[n] - logits[n, targets[n]]
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        log_sums[n] = _log_sum_exp(logits[n])
+        losses[n] = log_sums[n] - logits[n, targets[n]]
 
 
 @parallel
-def _gradients(dlogits, logits, log_sums, targets, dlosses, parts):
+def _gradients(part, dlogits, logits, log_sums, targets, dlosses, parts):
     """dlogits = (softmax(logits) - one_hot(target)) dloss; may be the array of logits itself."""
     rows = logits.shape[0]
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            _prob_row(dlogits[n], logits[n], log_sums[n], dlosses[n])
-            dlogits[n, targets[n]] -= dlosses[n]
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        _prob_row(dlogits[n], logits[n], log_sums[n], dlosses[n])
+        dlogits[n, targets[n]] -= dlosses[n]
 
 
 @parallel
-def _losses_and_gradients(losses, logits, targets, dlosses, parts):
+def _losses_and_gradients(part, losses, logits, targets, dlosses, parts):
     """Writes the losses, and their gradients in the place of the logits, a row at a time while it is in the cache."""
     rows = logits.shape[0]
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            of_target = logits[n, targets[n]]
-            top, total = _exp_row(logits[n])
-            losses[n] = top + np.log(total) - of_target
-            _scale(logits[n], dlosses[n] / total)
-            logits[n, targets[n]] -= dlosses[n]
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        of_target = logits[n, targets[n]]
+        top, total = _exp_row(logits[n])
+        losses[n] = top + np.log(total) - of_target
+        _scale(logits[n], dlosses[n] / total)
+        logits[n, targets[n]] -= dlosses[n]
 
 
 @parallel
-def _probabilities(prob, logits, log_sums, parts):
+def _probabilities(part, prob, logits, log_sums, parts):
     rows = logits.shape[0]
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            _prob_row(prob[n], logits[n], log_sums[n], np.float32(1.0))
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        _prob_row(prob[n], logits[n], log_sums[n], np.float32(1.0))
 
 
 def cross_entropy_forward(logits, targets):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import get_thread_id, prange
+from numba import get_thread_id
 
 from ..ops.decode import BEFORE1, BEFORE2, HIDDEN, DecodeWeights, check_decode
 from ..ops.precision import autocast
@@ -289,9 +289,9 @@ def _part(part, parts, counter, out, row, params, lower, words, scales, last_nor
         _head(out, inp, panels, part, parts)
 
 
-@serial
-def _share(part, parts, counter, out, embedding, token, params, lower, words, scales, last_norm, panels, int8_words,
-           head_scale, heads, eps, state, floats, codes, sums, F):
+@parallel
+def _step(part, counter, out, embedding, token, params, lower, words, scales, last_norm, panels, int8_words,
+          head_scale, heads, eps, state, floats, codes, sums, F, parts):
     """`_part` with its piece of the scratch: floats begins with what is shared and ends with what is private."""
     C = embedding.shape[1]
     shared, size = floats.size - PRIVATE * C * parts, codes.size // parts
@@ -304,17 +304,8 @@ def _share(part, parts, counter, out, embedding, token, params, lower, words, sc
 
 
 @parallel
-def _together(parts, counter, out, embedding, token, params, lower, words, scales, last_norm, panels, int8_words,
-              head_scale, heads, eps, state, floats, codes, sums, F):
-    for part in prange(parts):
-        _share(part, parts, counter, out, embedding, token, params, lower, words, scales, last_norm, panels, int8_words,
-               head_scale, heads, eps, state, floats, codes, sums, F)
-
-
-@parallel
-def _who(numbers):
-    for part in prange(numbers.size):
-        numbers[part] = get_thread_id()
+def _who(part, numbers, parts):
+    numbers[part] = get_thread_id()
 
 
 @cache
@@ -323,7 +314,7 @@ def _run_together(threads):
     if any(name in os.environ for name in _FEWER):
         return False
     numbers = np.zeros(threads, np.int64)
-    _who(numbers)
+    _who(numbers, threads)
     return len(set(numbers.tolist())) == threads and numba.threading_layer() != "tbb"  # which promises nothing
 
 
@@ -365,12 +356,9 @@ def decode_step(token, weights, state):
     spare = p.spare[parts]
     scratch = spare.pop() if spare else _scratch(weights, parts)
     scratch.counter[0] = 0
-    rest = (scratch.counter, out, w.embedding, token, p.params, w.lower, p.words, w.scales, w.last_norm, p.panels,
-            p.int8_words, p.head_scale, w.heads, w.eps, rows, scratch.floats, scratch.codes, scratch.sums, w.hidden)
-    if parts == 1:
-        _share(0, 1, *rest)
-    else:
-        _together(parts, *rest)
+    _step(scratch.counter, out, w.embedding, token, p.params, w.lower, p.words, w.scales, w.last_norm, p.panels,
+          p.int8_words, p.head_scale, w.heads, w.eps, rows, scratch.floats, scratch.codes, scratch.sums, w.hidden,
+          parts)
     spare.append(scratch)
     if rows is not state:
         state[...] = rows  # it was a copy, in the layout of kernels

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops import shapes
 from ..ops.embedding import EmbeddingCache
@@ -26,25 +25,23 @@ def _add(out, x):
 
 
 @parallel
-def _forward(out, tokens, token_weight, position_weight, parts):
+def _forward(part, out, tokens, token_weight, position_weight, parts):
     B, T = tokens.shape
     rows = B * T
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            _sum_rows(out[n // T, n % T], token_weight[tokens[n // T, n % T]], position_weight[n % T])
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        _sum_rows(out[n // T, n % T], token_weight[tokens[n // T, n % T]], position_weight[n % T])
 
 
 @parallel
-def _backward(dtoken_weight, dposition_weight, dout, tokens, parts):
+def _backward(part, dtoken_weight, dposition_weight, dout, tokens, parts):
     """Each part has some of the channels and adds all rows in order: no two threads share a sum."""
     B, T = tokens.shape
     C = dout.shape[2]
-    for part in prange(parts):
-        low, high = C * part // parts, C * (part + 1) // parts
-        for b in range(B):
-            for t in range(T):
-                _add(dtoken_weight[tokens[b, t], low:high], dout[b, t, low:high])
-                _add(dposition_weight[t, low:high], dout[b, t, low:high])
+    low, high = C * part // parts, C * (part + 1) // parts
+    for b in range(B):
+        for t in range(T):
+            _add(dtoken_weight[tokens[b, t], low:high], dout[b, t, low:high])
+            _add(dposition_weight[t, low:high], dout[b, t, low:high])
 
 
 def embedding_forward(tokens, token_weight, position_weight=None, start=0):

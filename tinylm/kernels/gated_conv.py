@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops import shapes
 from ..ops.gated_conv import GatedConvCache
@@ -35,21 +34,20 @@ def _gate_row(out, gate, mixed):
 
 
 @parallel
-def _forward(out, mixed, inp, weight, before, parts):
+def _forward(part, out, mixed, inp, weight, before, parts):
     B, T, C = out.shape
     K = weight.shape[0]
-    for part in prange(parts):
-        for n in range(B * T * part // parts, B * T * (part + 1) // parts):
-            b, t = n // T, n % T
-            for k in range(K):
-                # Row by row and oldest first, at every position: a text may be cut anywhere.
-                source = t - K + 1 + k
-                row = inp[b, source, C:2 * C] if source >= 0 else before[b, source + K - 1, 0:C]
-                if k == 0:
-                    _product(mixed[b, t], weight[k], row)
-                else:
-                    _add_product(mixed[b, t], weight[k], row)
-            _gate_row(out[b, t], inp[b, t, 0:C], mixed[b, t])
+    for n in range(B * T * part // parts, B * T * (part + 1) // parts):
+        b, t = n // T, n % T
+        for k in range(K):
+            # Row by row and oldest first, at every position: a text may be cut anywhere.
+            source = t - K + 1 + k
+            row = inp[b, source, C:2 * C] if source >= 0 else before[b, source + K - 1, 0:C]
+            if k == 0:
+                _product(mixed[b, t], weight[k], row)
+            else:
+                _add_product(mixed[b, t], weight[k], row)
+        _gate_row(out[b, t], inp[b, t, 0:C], mixed[b, t])
 
 
 @serial
@@ -61,33 +59,30 @@ def _gate_backward_row(dgate, dmixed, dout, gate, mixed):
 
 
 @parallel
-def _backward_gate(dinp, dmixed, dout, inp, mixed, parts):
+def _backward_gate(part, dinp, dmixed, dout, inp, mixed, parts):
     B, T, C = dout.shape
-    for part in prange(parts):
-        for n in range(B * T * part // parts, B * T * (part + 1) // parts):
-            b, t = n // T, n % T
-            _gate_backward_row(dinp[b, t, 0:C], dmixed[b, t], dout[b, t], inp[b, t, 0:C], mixed[b, t])
+    for n in range(B * T * part // parts, B * T * (part + 1) // parts):
+        b, t = n // T, n % T
+        _gate_backward_row(dinp[b, t, 0:C], dmixed[b, t], dout[b, t], inp[b, t, 0:C], mixed[b, t])
 
 
 @parallel
-def _backward_conv(dinp, dweight, partial, dmixed, inp, weight, before, parts):
-    """dweight (K C,) and partial (chunks, K C): all filters one after the other."""
+def _backward_conv(part, dinp, partial, dmixed, inp, weight, before, parts):
+    """partial (chunks, K C): sums for all filters, one after the other."""
     B, T, C = dmixed.shape
     K, chunks = weight.shape[0], partial.shape[0]
-    for part in prange(parts):
-        for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
-            partial[chunk] = 0.0
-            for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, B * T)):
-                b, t = n // T, n % T
-                for k in range(K):
-                    source = t - K + 1 + k
-                    row = inp[b, source, C:2 * C] if source >= 0 else before[b, source + K - 1, 0:C]
-                    _add_product(partial[chunk, k * C:(k + 1) * C], dmixed[b, t], row)
-                dvalue = dinp[b, t, C:2 * C]
-                _product(dvalue, weight[K - 1], dmixed[b, t])
-                for later in range(1, min(K, T - t)):
-                    _add_product(dvalue, weight[K - 1 - later], dmixed[b, t + later])
-    add_in_order(dweight, partial)
+    for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+        partial[chunk] = 0.0
+        for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, B * T)):
+            b, t = n // T, n % T
+            for k in range(K):
+                source = t - K + 1 + k
+                row = inp[b, source, C:2 * C] if source >= 0 else before[b, source + K - 1, 0:C]
+                _add_product(partial[chunk, k * C:(k + 1) * C], dmixed[b, t], row)
+            dvalue = dinp[b, t, C:2 * C]
+            _product(dvalue, weight[K - 1], dmixed[b, t])
+            for later in range(1, min(K, T - t)):
+                _add_product(dvalue, weight[K - 1 - later], dmixed[b, t + later])
 
 
 def gated_conv_forward(inp, weight, before=None):
@@ -110,6 +105,7 @@ def gated_conv_backward(dout, cache, add_to=None):
     dweight = add_to[0] if add_to else np.zeros(weight.shape, np.float32)
     chunks, parts = chunks_of(B * T), parts_for(inp.size, numba.get_num_threads())
     _backward_gate(dinp, dmixed, contiguous(dout), inp, mixed, parts)
-    _backward_conv(dinp, dweight.reshape(-1), memory.empty((chunks, weight.size)), dmixed, inp, weight, before,
-                   min(chunks, parts))
+    partial = memory.empty((chunks, weight.size))
+    _backward_conv(dinp, partial, dmixed, inp, weight, before, min(chunks, parts))
+    add_in_order(dweight.reshape(-1), partial)
     return dinp, dweight

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops import shapes
 from ..ops.glu import GLUCache
@@ -49,35 +48,31 @@ def _geglu_backward_row(dgate, dvalue, dout, gate, value):
 
 
 @parallel
-def _swiglu_forward(out, gate, value, parts):
+def _swiglu_forward(part, out, gate, value, parts):
     rows = gate.shape[0]
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            _swiglu_forward_row(out[n], gate[n], value[n])
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        _swiglu_forward_row(out[n], gate[n], value[n])
 
 
 @parallel
-def _swiglu_backward(dgate, dvalue, dout, gate, value, parts):
+def _swiglu_backward(part, dgate, dvalue, dout, gate, value, parts):
     rows = gate.shape[0]
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            _swiglu_backward_row(dgate[n], dvalue[n], dout[n], gate[n], value[n])
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        _swiglu_backward_row(dgate[n], dvalue[n], dout[n], gate[n], value[n])
 
 
 @parallel
-def _geglu_forward(out, gate, value, parts):
+def _geglu_forward(part, out, gate, value, parts):
     rows = gate.shape[0]
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            _geglu_forward_row(out[n], gate[n], value[n])
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        _geglu_forward_row(out[n], gate[n], value[n])
 
 
 @parallel
-def _geglu_backward(dgate, dvalue, dout, gate, value, parts):
+def _geglu_backward(part, dgate, dvalue, dout, gate, value, parts):
     rows = gate.shape[0]
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            _geglu_backward_row(dgate[n], dvalue[n], dout[n], gate[n], value[n])
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        _geglu_backward_row(dgate[n], dvalue[n], dout[n], gate[n], value[n])
 
 
 def _forward(kernel, gate, value):

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops import shapes
 from ..ops.int8 import Int8Weight
@@ -157,13 +156,12 @@ def int8_rows(out, codes, minus_sum, inp_scale, weight, scale, sums, start, firs
 
 
 @parallel
-def _linear(out, inp, weight, scale, codes, sums, start):
-    rows, parts = out.shape[0], codes.shape[0]
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            inp_scale, minus_sum = quantize_row(codes[part], inp[n])
-            int8_rows(out[n], codes[part], minus_sum, inp_scale, weight, scale, sums[part], start[part],
-                      0, sums.shape[1] // BLOCK_ROWS)
+def _linear(part, out, inp, weight, scale, codes, sums, start, parts):
+    rows = out.shape[0]
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        inp_scale, minus_sum = quantize_row(codes[part], inp[n])
+        int8_rows(out[n], codes[part], minus_sum, inp_scale, weight, scale, sums[part], start[part],
+                  0, sums.shape[1] // BLOCK_ROWS)
 
 
 def int8_linear(inp, weight):
@@ -175,5 +173,5 @@ def int8_linear(inp, weight):
     out = memory.empty((*inp.shape[:-1], M))
     _linear(out.reshape(len(rows), M), rows, weight.words, weight.scale,
             memory.empty((parts, -(-K // WORD) * WORD), np.int8), memory.empty((parts, weight.scale.size), np.int32),
-            memory.empty((parts, 1), np.int32))
+            memory.empty((parts, 1), np.int32), parts)
     return out

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops.precision import CHUNK, LARGEST, SMALLEST
 from . import memory
@@ -87,20 +86,18 @@ def _widen_row(codes, x):
 
 
 @parallel
-def _round_rows(codes, steps, x, parts):
+def _round_rows(part, codes, steps, x, parts):
     """codes int16 (N, K rounded up to be even) and steps (chunks, N) of x (N, K)."""
     N = x.shape[0]
-    for part in prange(parts):
-        for n in range(N * part // parts, N * (part + 1) // parts):
-            _round_row(codes[n], steps[:, n], x[n])
+    for n in range(N * part // parts, N * (part + 1) // parts):
+        _round_row(codes[n], steps[:, n], x[n])
 
 
 @parallel
-def _widen_rows(codes, x, parts):
+def _widen_rows(part, codes, x, parts):
     N = x.shape[0]
-    for part in prange(parts):
-        for n in range(N * part // parts, N * (part + 1) // parts):
-            _widen_row(codes[n], x[n])
+    for n in range(N * part // parts, N * (part + 1) // parts):
+        _widen_row(codes[n], x[n])
 
 
 @serial
@@ -136,40 +133,39 @@ def _spread_words(words, at, width, between, row, columns):
 
 
 @parallel
-def _round_columns(words, steps, x, N, K, width, together, between, of_chunk, zeros, scratch):
+def _round_columns(part, words, steps, x, N, K, width, together, between, of_chunk, zeros, scratch, parts):
     """Words of the columns of x (K, N), flat, in panels or strips of `width` columns.
 
     steps     (chunks, columns of all panels), or none for integers as they stand
     between   words from panel to panel, of_chunk from chunk to chunk
     scratch   int32 (parts, 3, columns that are rounded together and EIGHT more)
     """
-    panels, chunks, parts = (N + width - 1) // width, (K + CHUNK - 1) // CHUNK, scratch.shape[0]
+    panels, chunks = (N + width - 1) // width, (K + CHUNK - 1) // CHUNK
     groups = (panels + together - 1) // together
-    for part in prange(parts):
-        row, tops = scratch[part, 0], scratch[part, 1]
-        inverse = scratch[part, 2].view(np.float32)
-        for task in range(chunks * groups * part // parts, chunks * groups * (part + 1) // parts):
-            chunk, panel = task // groups, task % groups * together
-            low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, K)
-            first = panel * width
-            columns = min(together * width, N - first)
-            at = chunk * of_chunk + panel * between
-            row[columns:] = 0
+    row, tops = scratch[part, 0], scratch[part, 1]
+    inverse = scratch[part, 2].view(np.float32)
+    for task in range(chunks * groups * part // parts, chunks * groups * (part + 1) // parts):
+        chunk, panel = task // groups, task % groups * together
+        low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, K)
+        first = panel * width
+        columns = min(together * width, N - first)
+        at = chunk * of_chunk + panel * between
+        row[columns:] = 0
+        if steps.size:
+            tops[:] = 0
+            for k in range(low, high):
+                ask(x, (k + AHEAD) * N + first, columns)
+                _raise_tops(tops[:columns], x[k * N + first:k * N + first + columns])
+            for c in range(columns):
+                inverse[c], steps[chunk, first + c] = _steps(np.int32(tops[c]).view(np.float32))
+        for k in range(low, high, 2):
+            x0 = x[k * N + first:k * N + first + columns]
+            x1 = x[(k + 1) * N + first:(k + 1) * N + first + columns] if k + 1 < K else zeros[:columns]
             if steps.size:
-                tops[:] = 0
-                for k in range(low, high):
-                    ask(x, (k + AHEAD) * N + first, columns)
-                    _raise_tops(tops[:columns], x[k * N + first:k * N + first + columns])
-                for c in range(columns):
-                    inverse[c], steps[chunk, first + c] = _steps(np.int32(tops[c]).view(np.float32))
-            for k in range(low, high, 2):
-                x0 = x[k * N + first:k * N + first + columns]
-                x1 = x[(k + 1) * N + first:(k + 1) * N + first + columns] if k + 1 < K else zeros[:columns]
-                if steps.size:
-                    _pair_row(row[:columns], x0, x1, inverse)
-                else:
-                    _pair_codes(row[:columns], x0, x1)
-                _spread_words(words, at + (k - low) // 2 * width, width, between, row, columns)
+                _pair_row(row[:columns], x0, x1, inverse)
+            else:
+                _pair_codes(row[:columns], x0, x1)
+            _spread_words(words, at + (k - low) // 2 * width, width, between, row, columns)
 
 
 @serial
@@ -187,11 +183,10 @@ def _turn(panels, at, words, first, rows, count):
 
 
 @parallel
-def _turn_all(panels, words, N, count, parts):
+def _turn_all(part, panels, words, N, count, parts):
     whole = (N + WIDE - 1) // WIDE
-    for part in prange(parts):
-        for panel in range(whole * part // parts, whole * (part + 1) // parts):
-            _turn(panels, panel * WIDE * count, words, panel * WIDE * count, min(WIDE, N - panel * WIDE), count)
+    for panel in range(whole * part // parts, whole * (part + 1) // parts):
+        _turn(panels, panel * WIDE * count, words, panel * WIDE * count, min(WIDE, N - panel * WIDE), count)
 
 
 def _turned(words, N, count):
@@ -222,7 +217,8 @@ def _columns(x, width, together, between, of_chunk, size):
     tasks = _chunks(K) * -(-across // (together * width))
     parts = min(tasks, parts_for(x.size, numba.get_num_threads()))
     _round_columns(words, steps, x.reshape(-1), N, K, width, together, between, of_chunk,
-                   np.zeros(together * width, x.dtype), memory.empty((parts, 3, together * width + EIGHT), np.int32))
+                   np.zeros(together * width, x.dtype),
+                   memory.empty((parts, 3, together * width + EIGHT), np.int32), parts)
     return words, steps
 
 
@@ -313,13 +309,12 @@ def _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M,
 
 
 @parallel
-def _product_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, rows, columns):
+def _product_pairs(part, out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, columns, parts):
     tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
-    for part in prange(rows * columns):
-        r, c = part // columns, part % columns
-        _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K,
-                     tiles * r // rows, tiles * (r + 1) // rows,
-                     panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
+    rows, r, c = parts // columns, part // columns, part % columns
+    _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K,
+                 tiles * r // rows, tiles * (r + 1) // rows,
+                 panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
 
 
 def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N, row_scale=None):
@@ -329,8 +324,9 @@ def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N
     if row_scale is not None:
         steps = steps.copy()
         steps[:, :M] *= row_scale.reshape(-1)
+    rows, columns = grid(M, N, numba.get_num_threads())
     _product_pairs(out, start, lds, css, words.reshape(-1), steps, transpose_a, panels, column_steps, M, N, K,
-                   *grid(M, N, numba.get_num_threads()))
+                   columns, rows * columns)
 
 
 def grid(M, N, threads):
@@ -351,11 +347,10 @@ def _raise_row(out, codes):
 
 
 @parallel
-def _raise_rows(out, codes, parts):
+def _raise_rows(part, out, codes, parts):
     M = codes.shape[0]
-    for part in prange(parts):
-        for m in range(M * part // parts, M * (part + 1) // parts):
-            _raise_row(out[m], codes[m])
+    for m in range(M * part // parts, M * (part + 1) // parts):
+        _raise_row(out[m], codes[m])
 
 
 def ternary_panels(codes):
@@ -411,13 +406,12 @@ def _share_bytes(out, a, minus_sums, steps, b, M, N, words, totals, first, last,
 
 
 @parallel
-def _product_bytes(out, a, minus_sums, steps, b, M, N, words, totals, rows, columns):
+def _product_bytes(part, out, a, minus_sums, steps, b, M, N, words, totals, columns, parts):
     tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
-    for part in prange(rows * columns):
-        r, c = part // columns, part % columns
-        _share_bytes(out, a, minus_sums, steps, b, M, N, words, totals[part],
-                     tiles * r // rows, tiles * (r + 1) // rows,
-                     panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
+    rows, r, c = parts // columns, part // columns, part % columns
+    _share_bytes(out, a, minus_sums, steps, b, M, N, words, totals[part],
+                 tiles * r // rows, tiles * (r + 1) // rows,
+                 panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
 
 
 def multiply_bytes(words, minus_sums, steps, panels, N):
@@ -429,5 +423,5 @@ def multiply_bytes(words, minus_sums, steps, panels, N):
     M, count = words.shape
     out, cut = memory.empty((M, N)), grid(M, N, numba.get_num_threads())
     _product_bytes(out.reshape(-1), words.reshape(-1), minus_sums, steps, panels, M, N, count,
-                   memory.empty((cut[0] * cut[1], ROWS * WIDE + 16), np.int32), *cut)
+                   memory.empty((cut[0] * cut[1], ROWS * WIDE + 16), np.int32), cut[1], cut[0] * cut[1])
     return out

@@ -7,7 +7,9 @@ change in a file it calls into.  Importing this module sets numba's cache folder
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import inspect
 import os
 import sys
 import tempfile
@@ -15,9 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numba
-from numba import njit
+from numba import njit, types
+from numba.extending import typeof_impl
 
 from ..config import cache_dir
+from .callee import CalleeCompiler
+from .fork import fork
 
 # Reordering and contraction are allowed; `nnan` and `ninf` are not, because they would let the
 # compiler delete the checks for numbers that are not finite.
@@ -64,6 +69,7 @@ class _ForgivingCache:
 
     def load_overload(self, signature, context):
         try:
+            numba.get_num_threads()  # starts the threads, whose names machine code may refer to
             return self._cache.load_overload(signature, context)
         except Exception as error:  # a damaged pickle can raise anything; nothing is lost by compiling
             _note_once(f"a damaged kernel cache is being rebuilt in {CACHE_FOLDER} ({type(error).__name__})")
@@ -107,11 +113,6 @@ def _note_once(text: str) -> None:
         sys.stderr.write(f"note: {text}\n")
 
 
-# Only `prange` is made parallel: whole-array expressions stay loops of the thread that meets them.
-_PRANGE_ONLY = {"prange": True, "comprehension": False, "reduction": False, "inplace_binop": False,
-                "setitem": False, "numpy": False, "stencil": False, "fusion": False}
-
-
 def _compile(function, **options):
     dispatcher = njit(function, nogil=True, error_model="numpy", cache=CACHE_FOLDER is not None, **options)
     if CACHE_FOLDER is not None:
@@ -120,27 +121,65 @@ def _compile(function, **options):
     return dispatcher
 
 
+class Callee:
+    """A function for one thread, compiled into each kernel that calls it.
+
+    Python can call it too, and waits for machine code of its own then.
+    """
+
+    def __init__(self, function, **options):
+        self.py_func = function
+        self._options = options
+        self.within = njit(function, nogil=True, error_model="numpy", pipeline_class=CalleeCompiler,
+                           no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+
+    @functools.cached_property
+    def alone(self):
+        """The function as Python calls it."""
+        return _compile(self.py_func, **self._options)
+
+    def __call__(self, *arguments):
+        return self.alone(*arguments)
+
+    def inspect_asm(self):
+        """Its machine code for each signature that kernels have asked for, as text."""
+        return self.within.inspect_asm()
+
+
+@typeof_impl.register(Callee)
+def _what_kernels_see(callee, _):
+    return types.Dispatcher(callee.within)
+
+
 def serial(function):
     """Compile for one thread; what a parallel driver calls for its share of the work."""
-    return _compile(function, fastmath=FASTMATH)
+    return Callee(function, fastmath=FASTMATH)
 
 
 def serial_in_order(function):
     """As `serial`, but sums are done in the order written: for arithmetic whose order is its point."""
-    return _compile(function, fastmath={"contract"})
+    return Callee(function, fastmath={"contract"})
 
 
 def inlined(function):
-    """As `serial`, and copied into each function that calls it: for short work, of which a call would be a large part.
-
-    Its code is kept where its callers' is, never by itself.
-    """
-    return njit(function, nogil=True, error_model="numpy", fastmath=FASTMATH, forceinline=True)
+    """As `serial`, and copied into each function that calls it: for short work, of which a call would be much."""
+    return Callee(function, fastmath=FASTMATH, forceinline=True)
 
 
 def parallel(function):
-    """Compile a driver whose `prange` loops share work among threads.
+    """Compile function(part, ..., parts), one thread's share of some work, and return what does all parts.
 
-    Keep drivers small: parallel compilation takes three times as long.
+    That takes the same arguments without `part`: f(..., parts).
     """
-    return _compile(function, fastmath=FASTMATH, parallel=_PRANGE_ONLY)
+    names = list(inspect.signature(function).parameters)
+    if names[0] != "part" or names[-1] != "parts":
+        raise TypeError(f"{function.__name__}{(*names,)}: the first argument is to be part and the last one parts")
+    names = ", ".join(names[1:])
+    scope = {"__name__": function.__module__, "_fork": fork, "_share": serial(function)}
+    # Numba wants arguments by name, none of which begins as those here do, and keeps machine code by file and line.
+    before = "\n" * (function.__code__.co_firstlineno - 1)
+    source = f"{before}def {function.__name__}({names}):\n    _fork(_share, parts, ({names},))\n"
+    exec(compile(source, function.__code__.co_filename, "exec"), scope)
+    whole = scope[function.__name__]
+    whole.__doc__ = function.__doc__
+    return _compile(whole)

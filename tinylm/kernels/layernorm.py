@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops import shapes
 from ..ops.layernorm import LayerNormCache, RMSNormCache
@@ -35,11 +34,10 @@ def _forward_row(out, inp, weight, bias, eps):
 
 
 @parallel
-def _forward(out, mean, rstd, inp, weight, bias, eps, parts):
+def _forward(part, out, mean, rstd, inp, weight, bias, eps, parts):
     rows = inp.shape[0]
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            mean[n], rstd[n] = _forward_row(out[n], inp[n], weight, bias, eps)
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        mean[n], rstd[n] = _forward_row(out[n], inp[n], weight, bias, eps)
 
 
 @serial
@@ -62,17 +60,14 @@ def _backward_row(dinp, dweight, dbias, dout, inp, weight, mean, rstd):
 
 
 @parallel
-def _backward(dinp, dweight, dbias, partial_weight, partial_bias, dout, inp, weight, mean, rstd, parts):
+def _backward(part, dinp, partial_weight, partial_bias, dout, inp, weight, mean, rstd, parts):
     rows, chunks = inp.shape[0], partial_weight.shape[0]
-    for part in prange(parts):
-        for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
-            partial_weight[chunk] = 0.0
-            partial_bias[chunk] = 0.0
-            for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
-                _backward_row(dinp[n], partial_weight[chunk], partial_bias[chunk], dout[n], inp[n],
-                              weight, mean[n], rstd[n])
-    add_in_order(dweight, partial_weight)
-    add_in_order(dbias, partial_bias)
+    for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+        partial_weight[chunk] = 0.0
+        partial_bias[chunk] = 0.0
+        for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
+            _backward_row(dinp[n], partial_weight[chunk], partial_bias[chunk], dout[n], inp[n],
+                          weight, mean[n], rstd[n])
 
 
 NONE = np.zeros(0, np.float32)  # stands for an array that is not there
@@ -100,38 +95,36 @@ def layernorm_backward(dout, cache, add_to=None):
     dweight, dbias = add_to or (np.zeros(C, np.float32), None if bias is None else np.zeros(C, np.float32))
     chunks = chunks_of(len(rows))
     dinp = memory.empty(inp.shape)
-    _backward(dinp.reshape(rows.shape), dweight, NONE if dbias is None else dbias,
-              memory.empty((chunks, C)), memory.empty((chunks, 0 if dbias is None else C)),
-              drows, rows, weight, mean.reshape(-1), rstd.reshape(-1),
-              min(chunks, parts_for(inp.size, numba.get_num_threads())))
+    partial, partial_bias = memory.empty((chunks, C)), memory.empty((chunks, 0 if dbias is None else C))
+    _backward(dinp.reshape(rows.shape), partial, partial_bias, drows, rows, weight, mean.reshape(-1),
+              rstd.reshape(-1), min(chunks, parts_for(inp.size, numba.get_num_threads())))
+    add_in_order(dweight, partial)
+    if dbias is not None:
+        add_in_order(dbias, partial_bias)
     return dinp, dweight, dbias
 
 
 @parallel
-def _head_forward(out, mean, rstd, inp, weight, bias, eps, parts):
+def _head_forward(part, out, mean, rstd, inp, weight, bias, eps, parts):
     """inp (N, H, D); weight and bias (H, D)."""
     rows, heads, _ = inp.shape
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            for h in range(heads):
-                mean[n, h], rstd[n, h] = _forward_row(out[n, h], inp[n, h], weight[h], bias[h], eps)
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        for h in range(heads):
+            mean[n, h], rstd[n, h] = _forward_row(out[n, h], inp[n, h], weight[h], bias[h], eps)
 
 
 @parallel
-def _head_backward(dinp, dweight, dbias, partial_weight, partial_bias, dout, inp, weight, mean, rstd, parts):
+def _head_backward(part, dinp, partial_weight, partial_bias, dout, inp, weight, mean, rstd, parts):
     rows, heads, D = inp.shape
     chunks = partial_weight.shape[0]
-    for part in prange(parts):
-        for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
-            partial_weight[chunk] = 0.0
-            partial_bias[chunk] = 0.0
-            for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
-                for h in range(heads):
-                    low, high = h * D, (h + 1) * D
-                    _backward_row(dinp[n, h], partial_weight[chunk, low:high], partial_bias[chunk, low:high],
-                                  dout[n, h], inp[n, h], weight[h], mean[n, h], rstd[n, h])
-    add_in_order(dweight, partial_weight)
-    add_in_order(dbias, partial_bias)
+    for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+        partial_weight[chunk] = 0.0
+        partial_bias[chunk] = 0.0
+        for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
+            for h in range(heads):
+                low, high = h * D, (h + 1) * D
+                _backward_row(dinp[n, h], partial_weight[chunk, low:high], partial_bias[chunk, low:high],
+                              dout[n, h], inp[n, h], weight[h], mean[n, h], rstd[n, h])
 
 
 def headnorm_forward(inp, heads, weight, bias, eps=1e-5):
@@ -158,9 +151,12 @@ def headnorm_backward(dout, cache, add_to=None):
     dweight, dbias = add_to or (np.zeros(C, np.float32), np.zeros(C, np.float32))
     chunks = chunks_of(len(rows))
     dinp = memory.empty(inp.shape)
-    _head_backward(dinp.reshape(rows.shape), dweight, dbias, memory.empty((chunks, C)), memory.empty((chunks, C)),
-                   dout.reshape(rows.shape), rows, weight.reshape(heads, -1), mean.reshape(-1, heads),
-                   rstd.reshape(-1, heads), min(chunks, parts_for(inp.size, numba.get_num_threads())))
+    partial, partial_bias = memory.empty((2, chunks, C))
+    _head_backward(dinp.reshape(rows.shape), partial, partial_bias, dout.reshape(rows.shape), rows,
+                   weight.reshape(heads, -1), mean.reshape(-1, heads), rstd.reshape(-1, heads),
+                   min(chunks, parts_for(inp.size, numba.get_num_threads())))
+    add_in_order(dweight, partial)
+    add_in_order(dbias, partial_bias)
     return dinp, dweight, dbias
 
 
@@ -177,11 +173,10 @@ def _rms_forward_row(out, inp, weight, eps):
 
 
 @parallel
-def _rms_forward(out, rrms, inp, weight, eps, parts):
+def _rms_forward(part, out, rrms, inp, weight, eps, parts):
     rows = inp.shape[0]
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            rrms[n] = _rms_forward_row(out[n], inp[n], weight, eps)
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        rrms[n] = _rms_forward_row(out[n], inp[n], weight, eps)
 
 
 @serial
@@ -198,14 +193,12 @@ def _rms_backward_row(dinp, dweight, dout, inp, weight, rrms):
 
 
 @parallel
-def _rms_backward(dinp, dweight, partial, dout, inp, weight, rrms, parts):
+def _rms_backward(part, dinp, partial, dout, inp, weight, rrms, parts):
     rows, chunks = inp.shape[0], partial.shape[0]
-    for part in prange(parts):
-        for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
-            partial[chunk] = 0.0
-            for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
-                _rms_backward_row(dinp[n], partial[chunk], dout[n], inp[n], weight, rrms[n])
-    add_in_order(dweight, partial)
+    for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+        partial[chunk] = 0.0
+        for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
+            _rms_backward_row(dinp[n], partial[chunk], dout[n], inp[n], weight, rrms[n])
 
 
 def rmsnorm_forward(inp, weight, eps=1e-5):
@@ -227,6 +220,8 @@ def rmsnorm_backward(dout, cache, add_to=None):
     rows = inp.reshape(-1, C)
     dinp, dweight = memory.empty(inp.shape), add_to[0] if add_to else np.zeros(C, np.float32)
     chunks = chunks_of(len(rows))
-    _rms_backward(dinp.reshape(rows.shape), dweight, memory.empty((chunks, C)), dout.reshape(rows.shape), rows, weight,
-                  rrms.reshape(-1), min(chunks, parts_for(inp.size, numba.get_num_threads())))
+    partial = memory.empty((chunks, C))
+    _rms_backward(dinp.reshape(rows.shape), partial, dout.reshape(rows.shape), rows, weight, rrms.reshape(-1),
+                  min(chunks, parts_for(inp.size, numba.get_num_threads())))
+    add_in_order(dweight, partial)
     return dinp, dweight

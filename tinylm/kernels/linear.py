@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops import shapes
 from ..ops.linear import LinearCache
@@ -20,22 +19,21 @@ def _add_row(total, row):
 
 
 @parallel
-def _column_sums(out, partial, inp, parts):
-    """Adds the sum over the rows of inp (N, M) to out (M,)."""
+def _column_sums(part, partial, inp, parts):
+    """partial (chunks, M): sums over rows of inp (N, M)."""
     rows, chunks = inp.shape[0], partial.shape[0]
-    for part in prange(parts):
-        for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
-            partial[chunk] = 0.0
-            for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
-                _add_row(partial[chunk], inp[n])
-    add_in_order(out, partial)
+    for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+        partial[chunk] = 0.0
+        for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
+            _add_row(partial[chunk], inp[n])
 
 
 def add_column_sums(out, inp):
     """out (M,) += the sum of the rows of inp (N, M)."""
     chunks = chunks_of(len(inp))
-    _column_sums(out, memory.empty((chunks, inp.shape[1])), inp,
-                 min(chunks, parts_for(inp.size, numba.get_num_threads())))
+    partial = memory.empty((chunks, inp.shape[1]))
+    _column_sums(partial, inp, min(chunks, parts_for(inp.size, numba.get_num_threads())))
+    add_in_order(out, partial)
 
 
 def linear_forward(inp, weight, bias=None):

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import prange
 
 from . import memory
 from .jit import parallel, serial
@@ -73,9 +72,8 @@ def _spin(out, at, x, turns):
 
 
 @parallel
-def _spin_all(out, x, turns, parts):
-    for part in prange(parts):
-        _spin(out, part * WIDE, x, turns)
+def _spin_all(part, out, x, turns, parts):
+    _spin(out, part * WIDE, x, turns)
 
 
 @serial
@@ -97,9 +95,8 @@ def _spin_bytes(out, at, x, turns):
 
 
 @parallel
-def _spin_bytes_all(out, x, turns, parts):
-    for part in prange(parts):
-        _spin_bytes(out, part * 3 * WORDS, x, turns)
+def _spin_bytes_all(part, out, x, turns, parts):
+    _spin_bytes(out, part * 3 * WORDS, x, turns)
 
 
 @serial
@@ -121,9 +118,8 @@ def _spin_pairs(out, at, x, turns):
 
 
 @parallel
-def _spin_pairs_all(out, x, turns, parts):
-    for part in prange(parts):
-        _spin_pairs(out, part * 3 * WORDS // 2, x, turns)
+def _spin_pairs_all(part, out, x, turns, parts):
+    _spin_pairs(out, part * 3 * WORDS // 2, x, turns)
 
 
 @serial
@@ -145,9 +141,8 @@ def _spin_words(out, at, x, turns):
 
 
 @parallel
-def _spin_words_all(out, x, turns, parts):
-    for part in prange(parts):
-        _spin_words(out, part * WIDE, x, turns)
+def _spin_words_all(part, out, x, turns, parts):
+    _spin_words(out, part * WIDE, x, turns)
 
 
 @serial
@@ -162,9 +157,8 @@ def _spin_tiles(out, at, x, shapes, turns):
 
 
 @parallel
-def _spin_tiles_parts(out, x, shapes, turns, parts):
-    for part in prange(parts):
-        _spin_tiles(out, part * 4 * TILE_WORDS, x, shapes, turns)
+def _spin_tiles_parts(part, out, x, shapes, turns, parts):
+    _spin_tiles(out, part * 4 * TILE_WORDS, x, shapes, turns)
 
 
 def _spin_tiles_all(out, x, turns, parts):
@@ -256,10 +250,9 @@ def _read(out, at, x, first, last, passes):
 
 
 @parallel
-def _read_all(out, x, passes, parts):
+def _read_all(part, out, x, passes, parts):
     turns = x.size // STREAM
-    for part in prange(parts):
-        _read(out, part * WIDE, x, turns * part // parts, turns * (part + 1) // parts, passes)
+    _read(out, part * WIDE, x, turns * part // parts, turns * (part + 1) // parts, passes)
 
 
 @serial
@@ -269,11 +262,10 @@ def _copy(out, x):
 
 
 @parallel
-def _copy_all(out, x, passes, parts):
-    for part in prange(parts):
-        low, high = x.size * part // parts, x.size * (part + 1) // parts
-        for _ in range(passes):
-            _copy(out[low:high], x[low:high])
+def _copy_all(part, out, x, passes, parts):
+    low, high = x.size * part // parts, x.size * (part + 1) // parts
+    for _ in range(passes):
+        _copy(out[low:high], x[low:high])
 
 
 def _ones(size: int) -> np.ndarray:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..config import PRECISIONS
 from ..ops import shapes
@@ -215,32 +214,30 @@ def _share(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, first, last
 
 
 @parallel
-def _pack(packed, b, ks, cs, N, K, parts):
+def _pack(part, packed, b, ks, cs, N, K, parts):
     """All panels of b, in the order of their columns; panel p starts at K times its first column."""
     panels = (N + WIDE - 1) // WIDE
-    for part in prange(parts):
-        if cs == 1:  # all columns of some rows
-            low, high, first, last = K * part // parts, K * (part + 1) // parts, np.int64(0), N
-        else:
-            low, high = np.int64(0), K
-            first, last = panels * part // parts * WIDE, min(N, panels * (part + 1) // parts * WIDE)
-        column = first
-        while column < last:
-            width = panel_width(N - column)
-            pack_panel(packed, column * K + low * width, b, low * ks + column * cs, ks, cs, high - low,
-                       min(width, N - column), width)
-            column += width
+    if cs == 1:  # all columns of some rows
+        low, high, first, last = K * part // parts, K * (part + 1) // parts, np.int64(0), N
+    else:
+        low, high = np.int64(0), K
+        first, last = panels * part // parts * WIDE, min(N, panels * (part + 1) // parts * WIDE)
+    column = first
+    while column < last:
+        width = panel_width(N - column)
+        pack_panel(packed, column * K + low * width, b, low * ks + column * cs, ks, cs, high - low,
+                   min(width, N - column), width)
+        column += width
 
 
 @parallel
-def _product(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, rows, columns):
-    """out in rows x columns parts."""
+def _product(part, out, start, lds, css, a, rs, ks, packed, strips, M, N, K, columns, parts):
+    """One of the parts / columns x columns blocks of out."""
     tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
-    for part in prange(rows * columns):
-        r, c = part // columns, part % columns
-        _share(out, start, lds, css, a, rs, ks, packed, strips[part], M, N, K,
-               tiles * r // rows, tiles * (r + 1) // rows,
-               panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
+    rows, r, c = parts // columns, part // columns, part % columns
+    _share(out, start, lds, css, a, rs, ks, packed, strips[part], M, N, K,
+           tiles * r // rows, tiles * (r + 1) // rows,
+           panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
 
 
 @serial
@@ -253,12 +250,11 @@ def dot(x, y):
 
 
 @parallel
-def _few_rows(out, start, lds, css, a, b, M, N, K, parts):
+def _few_rows(part, out, start, lds, css, a, b, M, N, K, parts):
     """out = start + a b^T for the few rows of streaming, reading b as it stands."""
-    for part in prange(parts):
-        for n in range(N * part // parts, N * (part + 1) // parts):
-            for m in range(M):
-                out[m * N + n] = start[m * lds + n * css] + dot(a[m * K:(m + 1) * K], b[n * K:(n + 1) * K])
+    for n in range(N * part // parts, N * (part + 1) // parts):
+        for m in range(M):
+            out[m * N + n] = start[m * lds + n * css] + dot(a[m * K:(m + 1) * K], b[n * K:(n + 1) * K])
 
 
 _ZEROS = np.zeros(WIDE, np.float32)
@@ -271,12 +267,11 @@ def _scale_row(out, inp, factor):
 
 
 @parallel
-def _scale_rows(out, inp, scale, parts):
+def _scale_rows(part, out, inp, scale, parts):
     """out[n] = inp[n] scale[n], or scale[0] where there is one for all.  out may be inp itself."""
     rows, step = out.shape[0], 1 if scale.size == out.shape[0] else 0
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            _scale_row(out[n], inp[n], scale[n * step])
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        _scale_row(out[n], inp[n], scale[n * step])
 
 
 def scale_rows(out, inp, scale):
@@ -402,5 +397,5 @@ def multiply(out, start, lds, css, a, b, packed, M, N, K, transpose_a, transpose
     rs, ks = (1, M) if transpose_a else (K, 1)
     rows, columns = grid(M, N, threads)
     strips = memory.empty((rows * columns, TILES_IN_BLOCK * STRIP if ks != 1 else 0))
-    _product(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, rows, columns)
+    _product(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, columns, rows * columns)
 

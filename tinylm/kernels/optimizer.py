@@ -5,7 +5,6 @@ import math
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops import shapes
 from ..ops.optimizer import clip_scale
@@ -24,10 +23,9 @@ def _sum_of_squares(x):
 
 
 @parallel
-def _chunk_sums(partial, x, parts):
-    for part in prange(parts):
-        for chunk in range(partial.size * part // parts, partial.size * (part + 1) // parts):
-            partial[chunk] = _sum_of_squares(x[chunk * CHUNK:(chunk + 1) * CHUNK])
+def _chunk_sums(part, partial, x, parts):
+    for chunk in range(partial.size * part // parts, partial.size * (part + 1) // parts):
+        partial[chunk] = _sum_of_squares(x[chunk * CHUNK:(chunk + 1) * CHUNK])
 
 
 def global_norm(grad):
@@ -49,15 +47,14 @@ def _adamw_range(param, grad, first, second, keep, rate, rest1, rest2, eps, corr
 
 
 @parallel
-def _adamw(param, grad, first, second, decayed, keep, rate, rest1, rest2, eps, correction, scale, parts):
+def _adamw(part, param, grad, first, second, decayed, keep, rate, rest1, rest2, eps, correction, scale, parts):
     size = param.size
-    for part in prange(parts):
-        low, high = size * part // parts, size * (part + 1) // parts
-        middle = min(max(low, decayed), high)  # the parameters before it are decayed
-        _adamw_range(param[low:middle], grad[low:middle], first[low:middle], second[low:middle],
-                     keep, rate, rest1, rest2, eps, correction, scale)
-        _adamw_range(param[middle:high], grad[middle:high], first[middle:high], second[middle:high],
-                     np.float32(1.0), rate, rest1, rest2, eps, correction, scale)
+    low, high = size * part // parts, size * (part + 1) // parts
+    middle = min(max(low, decayed), high)  # the parameters before it are decayed
+    _adamw_range(param[low:middle], grad[low:middle], first[low:middle], second[low:middle],
+                 keep, rate, rest1, rest2, eps, correction, scale)
+    _adamw_range(param[middle:high], grad[middle:high], first[middle:high], second[middle:high],
+                 np.float32(1.0), rate, rest1, rest2, eps, correction, scale)
 
 
 def adamw_step(param, grad, first, second, *, step, lr, beta1=0.9, beta2=0.999, eps=1e-8,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops.packed import check_product, pack_ternary, unpack_ternary
 from . import memory
@@ -169,20 +168,18 @@ def bitlinear_row(out, inp, packed, factor, codes, sums, start):
 
 
 @parallel
-def _bitlinear(out, inp, packed, factor, codes, sums, start):
-    rows, parts = out.shape[0], codes.shape[0]
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            bitlinear_row(out[n], inp[n], packed, factor, codes[part], sums[part], start[part])
+def _bitlinear(part, out, inp, packed, factor, codes, sums, start, parts):
+    rows = out.shape[0]
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        bitlinear_row(out[n], inp[n], packed, factor, codes[part], sums[part], start[part])
 
 
 @parallel
-def _product(out, packed, inp, start, parts):
+def _product(part, out, packed, inp, start, parts):
     """out (N, M rounded up), inp words (N, K/4 rounded up), start (N, 1)."""
     rows, groups = out.shape[0], out.shape[1] // 32
-    for part in prange(parts):
-        for n in range(rows):
-            product_rows(out[n], packed, inp[n], start[n], groups * part // parts, groups * (part + 1) // parts)
+    for n in range(rows):
+        product_rows(out[n], packed, inp[n], start[n], groups * part // parts, groups * (part + 1) // parts)
 
 
 def words_of(packed):
@@ -218,5 +215,5 @@ def packed_bitlinear(inp, packed, scale, rows):
     out = memory.empty((*inp.shape[:-1], rows))
     _bitlinear(out.reshape(len(tokens), rows), tokens, words_of(packed), np.float32(scale),
                memory.empty((parts, 16 * blocks), np.int8), memory.empty((parts, 32 * groups), np.int32),
-               memory.empty((parts, 1), np.int32))
+               memory.empty((parts, 1), np.int32), parts)
     return out

@@ -5,7 +5,6 @@ import math
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops import shapes
 from ..ops.recurrence import RecurrenceCache
@@ -28,17 +27,16 @@ def _forward_step(out, hidden, before, forget, value, output, bias, lower):
 
 
 @parallel
-def _forward(out, hidden, forget, value, output, bias, state, lower, width, parts):
+def _forward(part, out, hidden, forget, value, output, bias, state, lower, width, parts):
     B, T, C = out.shape
     blocks = (C + width - 1) // width
-    for part in prange(parts):
-        for task in range(B * blocks * part // parts, B * blocks * (part + 1) // parts):
-            b, low = task // blocks, task % blocks * width
-            high = min(low + width, C)
-            for t in range(T):
-                before = state[b, low:high] if t == 0 else hidden[b, t - 1, low:high]
-                _forward_step(out[b, t, low:high], hidden[b, t, low:high], before, forget[b, t, low:high],
-                              value[b, t, low:high], output[b, t, low:high], bias[low:high], lower)
+    for task in range(B * blocks * part // parts, B * blocks * (part + 1) // parts):
+        b, low = task // blocks, task % blocks * width
+        high = min(low + width, C)
+        for t in range(T):
+            before = state[b, low:high] if t == 0 else hidden[b, t - 1, low:high]
+            _forward_step(out[b, t, low:high], hidden[b, t, low:high], before, forget[b, t, low:high],
+                          value[b, t, low:high], output[b, t, low:high], bias[low:high], lower)
 
 
 @serial
@@ -57,22 +55,21 @@ def _backward_step(dforget, dvalue, doutput, later, dbias, dout, hidden, before,
 
 
 @parallel
-def _backward(dforget, dvalue, doutput, dbias, later, dout, hidden, forget, value, output, bias, state, lower, width,
-              parts):
+def _backward(part, dforget, dvalue, doutput, dbias, later, dout, hidden, forget, value, output, bias, state, lower,
+              width, parts):
     """later and dbias: (B, C) of zeros; each task writes to its own part of them."""
     B, T, C = dout.shape
     blocks = (C + width - 1) // width
-    for part in prange(parts):
-        for task in range(B * blocks * part // parts, B * blocks * (part + 1) // parts):
-            b, low = task // blocks, task % blocks * width
-            high = min(low + width, C)
-            for back in range(T):
-                t = T - 1 - back
-                before = state[b, low:high] if t == 0 else hidden[b, t - 1, low:high]
-                _backward_step(dforget[b, t, low:high], dvalue[b, t, low:high], doutput[b, t, low:high],
-                               later[b, low:high], dbias[b, low:high], dout[b, t, low:high], hidden[b, t, low:high],
-                               before, forget[b, t, low:high], value[b, t, low:high], output[b, t, low:high],
-                               bias[low:high], lower)
+    for task in range(B * blocks * part // parts, B * blocks * (part + 1) // parts):
+        b, low = task // blocks, task % blocks * width
+        high = min(low + width, C)
+        for back in range(T):
+            t = T - 1 - back
+            before = state[b, low:high] if t == 0 else hidden[b, t - 1, low:high]
+            _backward_step(dforget[b, t, low:high], dvalue[b, t, low:high], doutput[b, t, low:high],
+                           later[b, low:high], dbias[b, low:high], dout[b, t, low:high], hidden[b, t, low:high],
+                           before, forget[b, t, low:high], value[b, t, low:high], output[b, t, low:high],
+                           bias[low:high], lower)
 
 
 def _tasks(B, C):

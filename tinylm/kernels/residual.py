@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops import shapes
 from ..ops.random import PHILOX_MULTIPLIERS, PHILOX_ROUNDS, PHILOX_WEYL, dropout_scale
@@ -87,23 +86,21 @@ def _sum(out, x, y):
 
 
 @parallel
-def _residual(out, inp, branch, parts):
-    for part in prange(parts):
-        low, high = out.size * part // parts, out.size * (part + 1) // parts
-        _sum(out[low:high], inp[low:high], branch[low:high])
+def _residual(part, out, inp, branch, parts):
+    low, high = out.size * part // parts, out.size * (part + 1) // parts
+    _sum(out[low:high], inp[low:high], branch[low:high])
 
 
 @parallel
-def _residual_dropout(out, inp, branch, numbers, words, key, threshold, scale):
+def _residual_dropout(part, out, inp, branch, numbers, words, key, threshold, scale, parts):
     """An empty inp is none: then only the dropped branch is written."""
-    rows, parts = out.shape[0], numbers.shape[0]
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            mask_numbers(numbers[part], words[part], n, key)
-            if inp.size:
-                _masked_row(out[n], inp[n], branch[n], numbers[part], threshold, scale)
-            else:
-                _dropped_row(out[n], branch[n], numbers[part], threshold, scale)
+    rows = out.shape[0]
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        mask_numbers(numbers[part], words[part], n, key)
+        if inp.size:
+            _masked_row(out[n], inp[n], branch[n], numbers[part], threshold, scale)
+        else:
+            _dropped_row(out[n], branch[n], numbers[part], threshold, scale)
 
 
 def mask_arguments(key, rate):
@@ -122,7 +119,7 @@ def _drop(inp, branch, rate, key):
     out = memory.empty(branch.shape)
     parts = parts_for(branch.size, numba.get_num_threads())
     _residual_dropout(out.reshape(rows.shape), _NO_ROWS if inp is None else contiguous(inp).reshape(rows.shape),
-                      rows, *mask_scratch(parts, columns), *mask_arguments(key, rate))
+                      rows, *mask_scratch(parts, columns), *mask_arguments(key, rate), parts)
     return out
 
 

@@ -5,7 +5,6 @@ import functools
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops import shapes
 from ..ops.rope import RopeCache
@@ -32,17 +31,16 @@ def _copy(out, inp):
 
 
 @parallel
-def _turn_all(out, inp, heads, cos, sin, sign, parts):
+def _turn_all(part, out, inp, heads, cos, sin, sign, parts):
     B, T, width = inp.shape
     C, half = width // 3, cos.shape[1]
-    for part in prange(parts):
-        for n in range(B * T * part // parts, B * T * (part + 1) // parts):
-            b, t = n // T, n % T
-            for head in range(2 * heads):       # those of the queries, then those of the keys
-                low, high, end = head * 2 * half, head * 2 * half + half, (head + 1) * 2 * half
-                _turn(out[b, t, low:high], out[b, t, high:end], inp[b, t, low:high], inp[b, t, high:end],
-                      cos[t], sin[t], sign)
-            _copy(out[b, t, 2 * C:width], inp[b, t, 2 * C:width])
+    for n in range(B * T * part // parts, B * T * (part + 1) // parts):
+        b, t = n // T, n % T
+        for head in range(2 * heads):       # those of the queries, then those of the keys
+            low, high, end = head * 2 * half, head * 2 * half + half, (head + 1) * 2 * half
+            _turn(out[b, t, low:high], out[b, t, high:end], inp[b, t, low:high], inp[b, t, high:end],
+                  cos[t], sin[t], sign)
+        _copy(out[b, t, 2 * C:width], inp[b, t, 2 * C:width])
 
 
 @functools.lru_cache(maxsize=4)

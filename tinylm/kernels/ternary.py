@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops import shapes
 from ..ops.ternary import LARGEST_CODE, SMALLEST_SCALE, BitLinearCache, Ternary
@@ -27,10 +26,9 @@ def _sum_of_magnitudes(x):
 
 
 @parallel
-def _magnitudes(partial, x, parts):
-    for part in prange(parts):
-        for chunk in range(partial.size * part // parts, partial.size * (part + 1) // parts):
-            partial[chunk] = _sum_of_magnitudes(x[chunk * CHUNK:(chunk + 1) * CHUNK])
+def _magnitudes(part, partial, x, parts):
+    for chunk in range(partial.size * part // parts, partial.size * (part + 1) // parts):
+        partial[chunk] = _sum_of_magnitudes(x[chunk * CHUNK:(chunk + 1) * CHUNK])
 
 
 @serial
@@ -41,10 +39,9 @@ def _codes_range(codes, weight, scale):
 
 
 @parallel
-def _codes(codes, weight, scale, parts):
-    for part in prange(parts):
-        low, high = codes.size * part // parts, codes.size * (part + 1) // parts
-        _codes_range(codes[low:high], weight[low:high], scale)
+def _codes(part, codes, weight, scale, parts):
+    low, high = codes.size * part // parts, codes.size * (part + 1) // parts
+    _codes_range(codes[low:high], weight[low:high], scale)
 
 
 def ternarize(weight):
@@ -72,11 +69,10 @@ def _quantize_row(values, inp):
 
 
 @parallel
-def _quantize(values, scale, inp, parts):
+def _quantize(part, values, scale, inp, parts):
     rows = inp.shape[0]
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            scale[n] = _quantize_row(values[n], inp[n])
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        scale[n] = _quantize_row(values[n], inp[n])
 
 
 def quantize_activations(inp):
@@ -89,12 +85,11 @@ def quantize_activations(inp):
 
 
 @parallel
-def _codes_rows(codes, minus_sums, scale, inp, parts):
+def _codes_rows(part, codes, minus_sums, scale, inp, parts):
     """8-bit codes (N, K rounded up) of inp (N, K)."""
     rows = inp.shape[0]
-    for part in prange(parts):
-        for n in range(rows * part // parts, rows * (part + 1) // parts):
-            scale[n], minus_sums[n] = quantize_row(codes[n], inp[n])
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        scale[n], minus_sums[n] = quantize_row(codes[n], inp[n])
 
 
 @serial
@@ -107,13 +102,12 @@ def _dot_codes(x, y):
 
 
 @parallel
-def _few_tokens(out, values, steps, codes, parts):
+def _few_tokens(part, out, values, steps, codes, parts):
     """out = steps (values . codes) for the few tokens of streaming, reading the weights as they stand."""
     M, K = codes.shape
-    for part in prange(parts):
-        for m in range(M * part // parts, M * (part + 1) // parts):
-            for n in range(out.shape[0]):
-                out[n, m] = np.float32(_dot_codes(values[n, :K], codes[m])) * steps[n]
+    for m in range(M * part // parts, M * (part + 1) // parts):
+        for n in range(out.shape[0]):
+            out[n, m] = np.float32(_dot_codes(values[n, :K], codes[m])) * steps[n]
 
 
 def _one(scale):

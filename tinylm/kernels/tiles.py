@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numba import prange
 
 from . import memory
 from .jit import parallel, serial
@@ -69,12 +68,11 @@ def _pack_strip(out, at, x, first, along, across, K, rows, turned):
 
 
 @parallel
-def _pack(out, x, along, across, K, rows, turned, parts):
+def _pack(part, out, x, along, across, K, rows, turned, parts):
     strips = (rows + STRIP - 1) // STRIP
     size = (K + STRIP - 1) // STRIP * STEP_WORDS
-    for part in prange(parts):
-        for strip in range(strips * part // parts, strips * (part + 1) // parts):
-            _pack_strip(out, strip * size, x, strip * STRIP * across, along, across, K, rows - strip * STRIP, turned)
+    for strip in range(strips * part // parts, strips * (part + 1) // parts):
+        _pack_strip(out, strip * size, x, strip * STRIP * across, along, across, K, rows - strip * STRIP, turned)
 
 
 def pack_strips(x, rows, K, along_rows, turned):
@@ -164,10 +162,9 @@ def _share(out, start, lds, css, a, b, M, N, K, scale, shapes, scratch, first, l
 
 
 @parallel
-def _product(out, start, lds, css, a, b, M, N, K, scale, shapes, scratch, blocks, parts):
-    for part in prange(parts):
-        _share(out, start, lds, css, a, b, M, N, K, scale, shapes, scratch[part],
-               blocks * part // parts, blocks * (part + 1) // parts)
+def _product(part, out, start, lds, css, a, b, M, N, K, scale, shapes, scratch, blocks, parts):
+    _share(out, start, lds, css, a, b, M, N, K, scale, shapes, scratch[part],
+           blocks * part // parts, blocks * (part + 1) // parts)
 
 
 _UNSCALED = np.zeros(0, np.float32)
@@ -192,10 +189,9 @@ def _round_range(out, x):
 
 
 @parallel
-def _round(out, x, parts):
-    for part in prange(parts):
-        low, high = x.size * part // parts, x.size * (part + 1) // parts
-        _round_range(out[low:high], x[low:high])
+def _round(part, out, x, parts):
+    low, high = x.size * part // parts, x.size * (part + 1) // parts
+    _round_range(out[low:high], x[low:high])
 
 
 def rounded(x):

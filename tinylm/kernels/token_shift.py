@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numba import prange
 
 from ..ops import shapes
 from ..ops.token_shift import TokenShiftCache
@@ -23,12 +22,11 @@ def _mix(out, inp, before, share):
 
 
 @parallel
-def _forward(out, inp, before, share, parts):
+def _forward(part, out, inp, before, share, parts):
     B, T, _ = out.shape
-    for part in prange(parts):
-        for n in range(B * T * part // parts, B * T * (part + 1) // parts):
-            b, t = n // T, n % T
-            _mix(out[b, t], inp[b, t], before[b] if t == 0 else inp[b, t - 1], share)
+    for n in range(B * T * part // parts, B * T * (part + 1) // parts):
+        b, t = n // T, n % T
+        _mix(out[b, t], inp[b, t], before[b] if t == 0 else inp[b, t - 1], share)
 
 
 @serial
@@ -40,17 +38,15 @@ def _backward_row(dinp, dmix, dout, after, inp, before, share):
 
 
 @parallel
-def _backward(dinp, dmix, partial, dout, inp, before, nothing, share, parts):
+def _backward(part, dinp, partial, dout, inp, before, nothing, share, parts):
     B, T, _ = dinp.shape
     chunks = partial.shape[0]
-    for part in prange(parts):
-        for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
-            partial[chunk] = 0.0
-            for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, B * T)):
-                b, t = n // T, n % T
-                _backward_row(dinp[b, t], partial[chunk], dout[b, t], dout[b, t + 1] if t + 1 < T else nothing,
-                              inp[b, t], before[b] if t == 0 else inp[b, t - 1], share)
-    add_in_order(dmix, partial)
+    for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+        partial[chunk] = 0.0
+        for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, B * T)):
+            b, t = n // T, n % T
+            _backward_row(dinp[b, t], partial[chunk], dout[b, t], dout[b, t + 1] if t + 1 < T else nothing,
+                          inp[b, t], before[b] if t == 0 else inp[b, t - 1], share)
 
 
 @serial
@@ -84,6 +80,8 @@ def token_shift_backward(dout, cache, add_to=None):
     B, T, C = inp.shape
     dinp, dmix = memory.empty(inp.shape), add_to[0] if add_to else np.zeros(C, np.float32)
     chunks = chunks_of(B * T)
-    _backward(dinp, dmix, memory.empty((chunks, C)), dout, inp, contiguous(before), np.zeros(C, np.float32),
-              _share(mix), min(chunks, parts_for(inp.size, numba.get_num_threads())))
+    partial = memory.empty((chunks, C))
+    _backward(dinp, partial, dout, inp, contiguous(before), np.zeros(C, np.float32), _share(mix),
+              min(chunks, parts_for(inp.size, numba.get_num_threads())))
+    add_in_order(dmix, partial)
     return dinp, dmix

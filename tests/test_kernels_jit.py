@@ -1,0 +1,96 @@
+"""How kernels are compiled and shared among threads."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tinylm.kernels import jit
+from tinylm.threads import cpu_threads
+
+EIGHTH = np.float32(0.125)
+
+
+@jit.serial
+def _eighth(x):
+    return x * EIGHTH
+
+
+@jit.parallel
+def _eighths(part, counts, out, x, parts):
+    """An eighth of each number; counts how often each part was done."""
+    counts[part] += 1
+    low, high = x.size * part // parts, x.size * (part + 1) // parts
+    mine = out[low:high]  # an array made in a thread, of one that the threads share
+    for i in range(mine.size):
+        mine[i] = _eighth(x[low + i])
+
+
+@jit.parallel
+def _fails_in(part, out, wrong, parts):
+    if part == wrong:
+        raise ValueError("on purpose")
+    out[part] = 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+def test_every_part_is_done_once(parts, threads):
+    x = np.arange(50, dtype=np.float32)
+    out, counts = np.zeros_like(x), np.zeros(parts, np.int64)
+    references = sys.getrefcount(x)
+    with cpu_threads(threads):
+        for turn in range(1, 4):
+            _eighths(counts, out, x, parts)
+            assert counts.tolist() == [turn] * parts
+    assert np.array_equal(out, x / 8)
+    assert sys.getrefcount(x) == references
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 2])
+def test_what_a_part_raises_is_not_lost(wrong):
+    out = np.zeros(3, np.int64)
+    with pytest.raises(RuntimeError, match="part of a parallel kernel"):
+        _fails_in(out, wrong, 3)
+    assert out.sum() <= 2
+    _fails_in(out, 5, 3)
+    assert out.tolist() == [1, 1, 1]
+
+
+def test_an_error_in_the_only_part_is_not_lost():
+    with pytest.raises(RuntimeError, match="part of a parallel kernel"):
+        _fails_in(np.zeros(1, np.int64), 0, 1)
+
+
+def test_the_arguments_must_say_which_part_and_of_how_many():
+    with pytest.raises(TypeError, match="part"):
+        jit.parallel(lambda out, x, parts: None)
+    with pytest.raises(TypeError, match="parts"):
+        jit.parallel(lambda part, out, x: None)
+
+
+def test_what_kernels_call_can_be_called_from_python():
+    assert _eighth(np.float32(4)) == 0.5
+    assert _eighth.py_func(np.float32(4)) == 0.5
+
+
+USE = """
+import numpy as np
+from tinylm.kernels import jit, optimizer
+told = []
+with jit.compilations_told(told.append):
+    print(optimizer.global_norm(np.full(200_000, 2, np.float32)), told)
+"""
+
+
+def test_a_kernel_is_kept_with_all_it_calls_and_needs_no_threads_to_be_running(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {"TINYLM_CACHE_DIR": str(tmp_path)}
+    for told in "['optimizer.chunk_sums']", "[]":  # the second process begins with machine code from the cache
+        done = subprocess.run([sys.executable, "-c", USE], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        norm, kernels = done.stdout.strip().split(" ", 1)
+        assert float(norm) == pytest.approx(np.sqrt(800_000))
+        assert kernels == told
