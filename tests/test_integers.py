@@ -105,3 +105,39 @@ def test_tiles_are_products_of_integers_on_whole_registers(tile, arguments, inst
     lanes = 16 if "avx512bw" in simd.target_features() else 8
     code = _assembly(tile, *arguments)
     assert len(re.findall(rf"\b(?:{instruction})\b.*%[yz]mm", code)) >= simd.ROWS * simd.WIDE // lanes
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 7]),
+       st.sampled_from([1, 5, 6, 7, 33, CHUNK + 3]), st.booleans())
+def test_rounding_both_ways_at_once_gives_what_each_way_gives(seed, N, M, scaled):
+    rng = np.random.default_rng(seed)
+    x = (rng.standard_normal((N, M)) * 10.0 ** rng.integers(-3, 4, (N, 1))).astype(np.float32)
+    factor = rng.uniform(0, 3, N).astype(np.float32) if scaled else None
+    both = integers.round_both(x, factor)
+    words, steps = integers.round_rows(x)
+    np.testing.assert_array_equal(both.words, words)
+    np.testing.assert_array_equal(both.steps, steps)
+    strips, strip_steps = integers.round_strips(x if factor is None else x * factor[:, None])
+    np.testing.assert_array_equal(both.strip_steps, strip_steps)
+    tiles = -(-M // integers.ROWS)
+    for chunk in range(-(-N // CHUNK)):  # what lies beyond the rows of a strip is not defined
+        pairs = (min(CHUNK, N - chunk * CHUNK) + 1) // 2 * integers.ROWS
+        for tile in range(tiles):
+            at = (chunk * tiles + tile) * integers.STRIP
+            np.testing.assert_array_equal(both.strips[at:at + pairs], strips[at:at + pairs])
+
+
+@pytest.mark.parametrize("bits", [0, 8])
+def test_the_backward_pass_rounds_both_ways_as_its_definition(bits):
+    """More rows than one chunk for each thread, so that the two roundings are one."""
+    rng = np.random.default_rng(bits)
+    N, K, M = CHUNK * numba.get_num_threads() + 5, 33, 17
+    inp, dout, weight = (rng.standard_normal(shape).astype(np.float32) for shape in ((N, K), (N, M), (M, K)))
+    ternary = ops.ternarize(weight)
+    with autocast("int16"):
+        want, found = ([*f.linear_backward(dout, f.linear_forward(inp, weight)[1])[:2],
+                        *f.bitlinear_backward(dout, f.bitlinear_forward(inp, ternary, bits)[1])]
+                       for f in (ops, kernels))
+    # The definition rounds codes of 8 bits once more, to steps of 16.
+    for x, y, close in zip(want, found, (2e-5, 2e-5, 2e-5, 1e-3 if bits else 2e-5), strict=True):
+        np.testing.assert_allclose(y, x, rtol=close, atol=close * np.abs(x).max())

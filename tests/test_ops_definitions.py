@@ -500,7 +500,7 @@ def test_attention_extend(B, T, length, spare, H, D, scale, window, seed):
                                                       scale, window))
 
 
-@loops("dropout_forward", "dropout_backward", "residual_forward", "residual_backward")
+@loops("dropout_forward", "dropout_backward", "residual_forward", "residual_backward", "add")
 @FEW
 @given(SIZE, SIZE, st.sampled_from([0.1, 0.5, 0.9]), SEED)
 def test_dropout_and_residual(N, C, rate, seed):
@@ -520,6 +520,7 @@ def test_dropout_and_residual(N, C, rate, seed):
             assert dresidual[n, c] == dout[n, c]
     for plain in (ops.residual_forward(inp, branch, rate, None), ops.residual_forward(inp, branch, 0.0, key)):
         assert np.array_equal(plain[0], inp + branch)
+        assert np.array_equal(ops.add(inp, branch), inp + branch)
         assert all(np.array_equal(d, dout) for d in ops.residual_backward(dout, plain[1]))
 
 

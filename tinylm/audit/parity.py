@@ -485,14 +485,15 @@ def _run_residual(f, c):
     dplain, dbranch_plain = f.residual_backward(c["dout"], cache)
     _same_mask(c, "residual dbranch", dbranch)
     return {"out": out, "dinp": dinp, "dbranch": dbranch, "out plain": plain, "dinp plain": dplain,
-            "dbranch plain": dbranch_plain}
+            "dbranch plain": dbranch_plain, "sum": f.add(c["inp"], c["branch"])}
 
 
 def _bound_residual(c, want):
     scale = 1 / (1 - c["rate"]) if c["rate"] < 1 else 1.0
     size = np.abs(c["inp"]) + scale * np.abs(c["branch"])
     return {"out": 4 * UNIT * size, "dinp": 0.0, "dbranch": 3 * UNIT * np.abs(want["dbranch"]),
-            "out plain": UNIT * size, "dinp plain": 0.0, "dbranch plain": 0.0}
+            "out plain": UNIT * size, "dinp plain": 0.0, "dbranch plain": 0.0,
+            "sum": UNIT * size}
 
 
 # ------------------------------------------------------------------------------------ embedding
@@ -1052,7 +1053,7 @@ OPERATIONS: dict[str, Operation] = {
     "dropout": Operation(("dropout_forward", "dropout_backward"),
                          {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "rate": (0.1, 0.2, 0.5)},
                          _draw_dropout, _run_dropout, _bound_dropout),
-    "residual": Operation(("residual_forward", "residual_backward"),
+    "residual": Operation(("residual_forward", "residual_backward", "add"),
                           {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "rate": (0.1, 0.2, 0.5)},
                           _draw_dropout, _run_residual, _bound_residual),
     "embedding": Operation(("embedding_forward", "embedding_backward"),

@@ -37,7 +37,7 @@ from .matmul import matmul, pack
 from .optimizer import adamw_step, clip_scale, global_norm
 from .packed import pack_ternary, packed_bitlinear, packed_product, unpack_ternary
 from .recurrence import recurrence_backward, recurrence_forward
-from .residual import dropout_backward, dropout_forward, residual_backward, residual_forward
+from .residual import add, dropout_backward, dropout_forward, residual_backward, residual_forward
 from .rope import rope_backward, rope_forward
 from .sampling import draw_token, likeliest
 from .ternary import bitlinear_backward, bitlinear_forward, quantize_activations, ternarize

@@ -7,14 +7,16 @@ chunk of k gives becomes float32 once.
 """
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 
 from ..ops.precision import CHUNK, LARGEST, SMALLEST
 from . import memory
-from .jit import inlined, parallel, serial
+from .jit import inlined, parallel, serial, serial_in_order
 from .quantize import largest, to_code
-from .registers import ask, get, put
+from .registers import get, put
 from .rows import parts_for
 from .simd import (
     BYTES_TOGETHER,
@@ -41,9 +43,8 @@ from .simd import (
 EIGHT = 8                            # words that are copied, or turned, together: no fewer than ROWS
 PAIRS = CHUNK // 2                   # words of a chunk
 STRIP = PAIRS * ROWS + EIGHT         # words of a tile and a chunk, and room for what is written beyond them
-TILES_TOGETHER, PANELS_TOGETHER = 22, 8  # whose columns are rounded together
+TOGETHER = 512                       # columns that are rounded together, at most: longer pieces of rows come faster
 BYTE_WORDS = BYTES_TOGETHER // 4
-AHEAD = 16                           # rows that are asked for before they are needed, when columns are rounded
 _TOP, _LEAST, _STEP = np.float32(LARGEST), np.float32(SMALLEST), np.float32(1 / LARGEST)
 _ZERO, _NAN, _INFINITE = np.float32(0), np.float32(np.nan), np.float32(np.inf)
 _LOW, _HALF_WORD = np.int32(0xFFFF), np.int32(16)
@@ -132,6 +133,13 @@ def _spread_words(words, at, width, between, row, columns):
         panel += 1
 
 
+@serial
+def _column_steps(steps, inverse, tops):
+    """What numbers of each column are multiplied with, and the step of their codes; see `_steps`."""
+    for c in range(tops.size):
+        inverse[c], steps[c] = _steps(np.int32(tops[c]).view(np.float32))
+
+
 @parallel
 def _round_columns(part, words, steps, x, N, K, width, together, between, of_chunk, zeros, scratch, parts):
     """Words of the columns of x (K, N), flat, in panels or strips of `width` columns.
@@ -154,10 +162,8 @@ def _round_columns(part, words, steps, x, N, K, width, together, between, of_chu
         if steps.size:
             tops[:] = 0
             for k in range(low, high):
-                ask(x, (k + AHEAD) * N + first, columns)
                 _raise_tops(tops[:columns], x[k * N + first:k * N + first + columns])
-            for c in range(columns):
-                inverse[c], steps[chunk, first + c] = _steps(np.int32(tops[c]).view(np.float32))
+            _column_steps(steps[chunk, first:first + columns], inverse, tops[:columns])
         for k in range(low, high, 2):
             x0 = x[k * N + first:k * N + first + columns]
             x1 = x[(k + 1) * N + first:(k + 1) * N + first + columns] if k + 1 < K else zeros[:columns]
@@ -166,6 +172,44 @@ def _round_columns(part, words, steps, x, N, K, width, together, between, of_chu
             else:
                 _pair_codes(row[:columns], x0, x1)
             _spread_words(words, at + (k - low) // 2 * width, width, between, row, columns)
+
+
+@serial_in_order
+def _raise_scaled_tops(tops, x, factor):
+    for c in range(tops.size):
+        bits = np.float32(x[c] * factor).view(np.int32)
+        tops[c] = max(tops[c], np.int32(bits & np.int32(0x7FFFFFFF)))
+
+
+@serial_in_order
+def _scaled_pair_row(words, x0, x1, factor0, factor1, inverse):
+    for c in range(x0.size):
+        low, high = to_code((x0[c] * factor0) * inverse[c]), to_code((x1[c] * factor1) * inverse[c])
+        words[c] = np.int32(np.int32(high << _HALF_WORD) | np.int32(low & _LOW))
+
+
+@parallel
+def _round_both(part, codes, row_steps, strips, column_steps, x, factor, zeros, scratch, parts):
+    """Codes of the rows of x (N, M), as `_round_rows`, and strips of the columns of factor x, as `_round_columns`.
+
+    A chunk of rows is read twice, not four times as by those two.
+    """
+    N, M = x.shape
+    chunks, tiles = column_steps.shape[0], (M + ROWS - 1) // ROWS
+    row, tops = scratch[part, 0], scratch[part, 1]
+    inverse = scratch[part, 2].view(np.float32)
+    row[M:] = 0
+    for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+        low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, N)
+        tops[:] = 0
+        for n in range(low, high):
+            _round_row(codes[n], row_steps[:, n], x[n])
+            _raise_scaled_tops(tops[:M], x[n], factor[n])
+        _column_steps(column_steps[chunk, :M], inverse, tops[:M])
+        for n in range(low, high, 2):
+            x1, factor1 = (x[n + 1], factor[n + 1]) if n + 1 < N else (zeros, np.float32(0))
+            _scaled_pair_row(row[:M], x[n], x1, factor[n], factor1, inverse)
+            _spread_words(strips, chunk * tiles * STRIP + (n - low) // 2 * ROWS, ROWS, STRIP, row, M)
 
 
 @serial
@@ -208,14 +252,15 @@ def round_rows(x):
     return words, steps
 
 
-def _columns(x, width, together, between, of_chunk, size):
+def _columns(x, width, between, of_chunk, size):
     K, N = x.shape
-    across = -(-N // width) * width
+    panels, threads = -(-N // width), numba.get_num_threads()
+    across, together = panels * width, -(-panels // max(-(-N // TOGETHER), -(-threads // _chunks(K)) if K else 1))
     words = memory.empty(size, np.int32)
     steps = memory.empty((_chunks(K) if x.dtype != np.int8 else 0, across))
     steps[:, N:] = 0
     tasks = _chunks(K) * -(-across // (together * width))
-    parts = min(tasks, parts_for(x.size, numba.get_num_threads()))
+    parts = min(tasks, parts_for(x.size, threads))
     _round_columns(words, steps, x.reshape(-1), N, K, width, together, between, of_chunk,
                    np.zeros(together * width, x.dtype),
                    memory.empty((parts, 3, together * width + EIGHT), np.int32), parts)
@@ -226,7 +271,31 @@ def round_strips(x):
     """(strips, steps (chunks, columns of all tiles)) of x (K, M): what a transposed a is multiplied as."""
     K, M = x.shape
     tiles = -(-M // ROWS)
-    return _columns(x, ROWS, TILES_TOGETHER, STRIP, tiles * STRIP, _chunks(K) * tiles * STRIP)
+    return _columns(x, ROWS, STRIP, tiles * STRIP, _chunks(K) * tiles * STRIP)
+
+
+class BothWays(NamedTuple):
+    """A matrix x (N, M) that is multiplied as a twice: as it stands, and its columns, each row times a factor."""
+
+    array: np.ndarray         # (N, M)
+    words: np.ndarray         # (N, M/2)
+    steps: np.ndarray         # (chunks of M, N)
+    strips: np.ndarray        # flat
+    strip_steps: np.ndarray   # (chunks of N, columns of all tiles)
+
+
+def round_both(x, factor=None):
+    """The `round_rows` of x and the `round_strips` of factor x, for float32 x (N, M) and factor (N,), as `BothWays`."""
+    N, M = x.shape
+    chunks, tiles = _chunks(N), -(-M // ROWS)
+    words, steps = memory.empty((N, -(-M // 2)), np.int32), memory.empty((_chunks(M), N))
+    strips, strip_steps = memory.empty(chunks * tiles * STRIP, np.int32), memory.empty((chunks, tiles * ROWS))
+    strip_steps[:, M:] = 0
+    parts = min(chunks, parts_for(x.size, numba.get_num_threads()))
+    factor = np.ones(N, np.float32) if factor is None else factor
+    _round_both(words.view(np.int16), steps, strips, strip_steps, x, factor, np.zeros(M, np.float32),
+                memory.empty((parts, 3, tiles * ROWS + EIGHT), np.int32), parts)
+    return BothWays(x, words, steps, strips, strip_steps)
 
 
 def round_panels(b, transposed):
@@ -237,7 +306,7 @@ def round_panels(b, transposed):
     if not transposed:
         K, N = b.shape
         count = -(-K // 2)
-        panels, steps = _columns(b, WIDE, PANELS_TOGETHER, WIDE * count, WIDE * PAIRS, -(-N // WIDE) * WIDE * count)
+        panels, steps = _columns(b, WIDE, WIDE * count, WIDE * PAIRS, -(-N // WIDE) * WIDE * count)
     else:
         N, K = b.shape
         if b.dtype == np.int8:
@@ -318,9 +387,16 @@ def _product_pairs(part, out, start, lds, css, a, row_steps, strips, b, column_s
 
 
 def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N, row_scale=None):
-    """out = start + row_scale (a b) for float32 a (M, K), or (K, M), and b in panels; see `matmul._share` for start."""
-    K, M = a.shape if transpose_a else a.shape[::-1]
-    words, steps = round_strips(a) if transpose_a else round_rows(a)
+    """out = start + row_scale (a b) for a (M, K), or (K, M), and b in panels; see `matmul._share` for start.
+
+    a    float32, or `BothWays`
+    """
+    if isinstance(a, BothWays):
+        K, M = a.array.shape if transpose_a else a.array.shape[::-1]
+        words, steps = (a.strips, a.strip_steps) if transpose_a else (a.words, a.steps)
+    else:
+        K, M = a.shape if transpose_a else a.shape[::-1]
+        words, steps = round_strips(a) if transpose_a else round_rows(a)
     if row_scale is not None:
         steps = steps.copy()
         steps[:, :M] *= row_scale.reshape(-1)

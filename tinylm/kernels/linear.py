@@ -8,7 +8,7 @@ from ..ops import shapes
 from ..ops.linear import LinearCache
 from . import memory
 from .jit import parallel, serial
-from .matmul import contiguous, matmul, unpack
+from .matmul import both_ways, contiguous, matmul, unpack
 from .rows import CHUNK_ROWS, add_in_order, chunks_of, parts_for
 
 
@@ -51,8 +51,9 @@ def linear_backward(dout, cache, add_to=None):
     dout = contiguous(dout)
     rows, drows = inp.reshape(-1, inp.shape[-1]), dout.reshape(-1, dout.shape[-1])
     dweight, dbias = add_to or (None, None if bias is None else np.zeros(len(weight), np.float32))
-    dinp = matmul(drows, weight).reshape(inp.shape)
-    dweight = matmul(drows, rows, transpose_a=True, add_to=dweight)
+    as_rows, as_columns = both_ways(drows)
+    dinp = matmul(as_rows, weight).reshape(inp.shape)
+    dweight = matmul(as_columns, rows, transpose_a=True, add_to=dweight)
     if bias is not None:
         add_column_sums(dbias, drows)
     return dinp, dweight, dbias

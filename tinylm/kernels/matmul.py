@@ -16,9 +16,9 @@ import numpy as np
 
 from ..config import PRECISIONS
 from ..ops import shapes
-from ..ops.precision import precision
+from ..ops.precision import CHUNK, precision
 from . import memory
-from .integers import grid, multiply_pairs, round_panels
+from .integers import BothWays, grid, multiply_pairs, round_both, round_panels
 from .jit import parallel, serial
 from .memory import contiguous
 from .registers import LINE, ask, get, put
@@ -282,11 +282,12 @@ def scale_rows(out, inp, scale):
 
 def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=None, add_to=None):
     """The twin of `tinylm.ops.matmul`: float32, same arguments, same result; b may also be int8, or
-    packed as it is meant to be multiplied.
+    packed as it is meant to be multiplied, and a may come from `both_ways`.
 
     Raises    ShapeError
     """
     packed, b = (b, b.array) if isinstance(b, Packed) else (None, b)
+    ready, a = (a, a.array) if isinstance(a, BothWays) else (None, a)
     K, M = a.shape if transpose_a else a.shape[::-1]
     N, K_b = b.shape if transpose_b else b.shape[::-1]
     if K_b != K:
@@ -315,7 +316,7 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
             multiply_strips(flat, *start, pack_strips(a.reshape(-1), M, K, not transpose_a, False), panels.panels,
                             M, N, K, row_scale)
         else:
-            multiply_pairs(flat, *start, a, transpose_a, panels.panels, panels.steps, N, row_scale)
+            multiply_pairs(flat, *start, ready or a, transpose_a, panels.panels, panels.steps, N, row_scale)
     else:
         multiply(flat, *start, a.reshape(-1), b.reshape(-1), None if panels is None else panels.panels, M, N, K,
                  transpose_a, transpose_b)
@@ -327,6 +328,17 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
         add_to += out
         return add_to
     return out
+
+
+def both_ways(x, factor=None):
+    """(x to be multiplied as a, factor x to be multiplied as the transposed a) for rows x (N, M) and factor (N,).
+
+    In int16 both are rounded in one go.
+    """
+    if precision() == "int16" and len(x) > CHUNK * (numba.get_num_threads() - 1):  # a chunk for each thread
+        rounded_both = round_both(x, factor)
+        return rounded_both, rounded_both
+    return x, x if factor is None else scale_rows(memory.empty(x.shape), x, factor.reshape(-1, 1))
 
 
 class Packed(NamedTuple):

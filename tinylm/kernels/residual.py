@@ -134,7 +134,8 @@ def dropout_backward(dout, cache):
 
 
 def add(x, y):
-    """x + y of one shape, with the kernels' threads and memory."""
+    """See `tinylm.ops.add`; float32."""
+    shapes.same(x=x, y=y)
     x, y = contiguous(x), contiguous(y)
     out = memory.empty(x.shape)
     _residual(out.reshape(-1), x.reshape(-1), y.reshape(-1), parts_for(out.size, numba.get_num_threads()))

@@ -9,7 +9,7 @@ from ..ops.ternary import LARGEST_CODE, SMALLEST_SCALE, BitLinearCache, Ternary
 from . import memory
 from .integers import multiply_bytes, ternary_panels
 from .jit import parallel, serial
-from .matmul import FEW_ROWS, contiguous, matmul, scale_rows
+from .matmul import FEW_ROWS, both_ways, contiguous, matmul
 from .optimizer import CHUNK
 from .quantize import quantize_row
 from .rows import parts_for
@@ -145,9 +145,7 @@ def bitlinear_backward(dout, cache, add_to=None):
     values, inp_scale, (codes, scale) = cache
     dout = contiguous(dout)
     rows, drows = values.reshape(-1, values.shape[-1]), dout.reshape(-1, dout.shape[-1])
-    dinp = matmul(drows, codes, row_scale=_one(scale))
-    if inp_scale is not None:
-        rows = contiguous(rows, rows.dtype)
-        drows = scale_rows(memory.empty(drows.shape), drows, inp_scale.reshape(-1, 1))
-    dweight = matmul(drows, rows, transpose_a=True, add_to=add_to[0] if add_to else None)
+    as_rows, as_columns = both_ways(drows, None if inp_scale is None else inp_scale.reshape(-1))
+    dinp = matmul(as_rows, codes, row_scale=_one(scale))
+    dweight = matmul(as_columns, contiguous(rows, rows.dtype), transpose_a=True, add_to=add_to[0] if add_to else None)
     return dinp.reshape(values.shape), dweight

@@ -140,8 +140,8 @@ class Recurrence(Layer):
         dmixed = self.norm.backward(self.proj.backward(dout, run), run)
         *dgates, _ = run.f.recurrence_backward(dmixed, run.recall(self), add_to=(run.g[self.bias.name],))
         dinp = self.output.backward(dgates[2], run)
-        dinp = dinp + self.value.backward(dgates[1], run)
-        return dinp + self.forget.backward(dgates[0], run)
+        dinp = run.f.add(dinp, self.value.backward(dgates[1], run))
+        return run.f.add(dinp, self.forget.backward(dgates[0], run))
 
     def costs(self, context):
         C = self.bias.size
@@ -233,9 +233,9 @@ class RecurrentBlock(Layer):
 
     def backward(self, dout, run):
         dmiddle, dfed = self.residual2.backward(dout, run)
-        dmiddle = dmiddle + self.norm2.backward(self.shift2.backward(self.ffn.backward(dfed, run), run), run)
+        dmiddle = run.f.add(dmiddle, self.norm2.backward(self.shift2.backward(self.ffn.backward(dfed, run), run), run))
         dinp, dmixed = self.residual1.backward(dmiddle, run)
-        return dinp + self.norm1.backward(self.shift1.backward(self.mixer.backward(dmixed, run), run), run)
+        return run.f.add(dinp, self.norm1.backward(self.shift1.backward(self.mixer.backward(dmixed, run), run), run))
 
     def costs(self, context):
         return {"residuals": Cost(0, 2 * self.norm1.weight.size)}

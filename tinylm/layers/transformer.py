@@ -127,7 +127,7 @@ class GatedFeedForward(Layer):
         dhidden = self.down.backward(dout, run)
         dgate, dvalue = getattr(run.f, self.activation + "_backward")(dhidden, run.recall(self))
         dinp = self.up.backward(dvalue, run)
-        return dinp + self.gate.backward(dgate, run)
+        return run.f.add(dinp, self.gate.backward(dgate, run))
 
     def costs(self, context):
         return {"activations": activation_cost(self.activation, self.up.weight.shape[0])}
@@ -154,9 +154,9 @@ class Block(Layer):
 
     def backward(self, dout, run):
         dmiddle, dfed = self.residual2.backward(dout, run)
-        dmiddle = dmiddle + self.norm2.backward(self.ffn.backward(dfed, run), run)
+        dmiddle = run.f.add(dmiddle, self.norm2.backward(self.ffn.backward(dfed, run), run))
         dinp, dmixed = self.residual1.backward(dmiddle, run)
-        return dinp + self.norm1.backward(self.mixer.backward(dmixed, run), run)
+        return run.f.add(dinp, self.norm1.backward(self.mixer.backward(dmixed, run), run))
 
     def extend(self, inp, past, length, run):
         """The block for positions that follow `length` earlier ones; see Attention.extend."""

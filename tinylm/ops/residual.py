@@ -21,6 +21,16 @@ def dropout_backward(dout, cache):
     return (dout * dropout_mask(dout.shape, rate, key).astype(dout.dtype),)
 
 
+def add(x, y):
+    """x + y, where the gradients of an array that was used twice meet.
+
+    Shapes    x, y (..., C) -> (..., C)
+    Raises    ShapeError
+    """
+    same(x=x, y=y)
+    return x + y
+
+
 def residual_forward(inp, branch, rate=0.0, key=None):
     """out = inp + dropout(branch); without a key, or at rate 0, nothing is dropped.
 
@@ -31,7 +41,7 @@ def residual_forward(inp, branch, rate=0.0, key=None):
     """
     same(inp=inp, branch=branch)
     if key is None or rate == 0:
-        return inp + branch, None
+        return add(inp, branch), None
     dropped, cache = dropout_forward(branch, rate, key)
     return inp + dropped, cache
 
