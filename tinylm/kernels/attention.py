@@ -21,8 +21,8 @@ import numpy as np
 from ..ops import shapes
 from ..ops.random import DropoutKey
 from . import memory
-from .jit import inlined, parallel, serial
-from .matmul import contiguous, dot, tile
+from .jit import parallel, serial
+from .matmul import contiguous, dot, inlined_tile
 from .registers import LINE
 from .residual import dropped, mask_arguments, mask_numbers, mask_scratch
 from .simd import (
@@ -48,7 +48,6 @@ PANEL = min(WIDE, 32)  # of a triangle, wider panels would compute much in vain
 BLOCK_ROWS = 8 * ROWS
 AHEAD = 16             # rows that are asked for before they are copied
 _register = wide if PANEL == WIDE else half
-_tile = inlined(tile.py_func)
 _LOWEST = np.float32(-87.0)  # exp32 goes no further down
 
 
@@ -157,7 +156,7 @@ def _first_column(row, window):
 def _rows_of_tiles(out, io, ldo, start, ist, lds, a, ia, rs, ks, b, ib, K, rows):
     """out = start + a b for a panel b and any number of rows; see `tile`."""
     for row in range(0, rows, ROWS):
-        _tile(out, io + row * ldo, ldo, start, ist + row * lds, lds, a, ia + row * rs, rs, ks, b, ib, K,
+        inlined_tile(out, io + row * ldo, ldo, start, ist + row * lds, lds, a, ia + row * rs, rs, ks, b, ib, K,
               min(ROWS, rows - row), PANEL, _register())
 
 
@@ -181,8 +180,8 @@ def _weighted(out, columns, weight, ld, b, height, q0, q1, window, zeros):
     for column in range(0, columns, PANEL):
         for row in range(q0, q1, ROWS):
             rows, skip = min(ROWS, q1 - row), _first_seen(row, window)
-            _tile(out, (row - q0) * columns + column, columns, zeros, 0, 0, weight, (row - q0) * ld + skip, ld, 1,
-                  b, column * height + skip * PANEL, row + rows - skip, rows, PANEL, _register())
+            inlined_tile(out, (row - q0) * columns + column, columns, zeros, 0, 0, weight, (row - q0) * ld + skip,
+                         ld, 1, b, column * height + skip * PANEL, row + rows - skip, rows, PANEL, _register())
 
 
 @serial
@@ -198,7 +197,7 @@ def _gathered(out, columns, weight, ld, b, q0, q1, window, zeros):
         start = out if add else zeros
         for column in range(0, columns, PANEL):
             at = row * columns + column
-            _tile(out, at, columns, start, at * add, columns * add, weight, skip * ld + row, 1, ld,
+            inlined_tile(out, at, columns, start, at * add, columns * add, weight, skip * ld + row, 1, ld,
                   b, column * n + skip * PANEL, stop - skip, rows, PANEL, _register())
 
 

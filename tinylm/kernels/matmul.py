@@ -19,7 +19,7 @@ from ..ops import shapes
 from ..ops.precision import CHUNK, precision
 from . import memory
 from .integers import BothWays, grid, multiply_pairs, round_both, round_panels
-from .jit import parallel, serial
+from .jit import inlined, parallel, serial
 from .memory import contiguous
 from .registers import LINE, ask, get, put
 from .rows import parts_for
@@ -87,6 +87,9 @@ def tile(out, io, ldo, start, ist, lds, a, ia, rs, ks, b, ib, K, rows, columns, 
         put(out, io + 4 * ldo, c4, columns)
     if rows > 5:
         put(out, io + 5 * ldo, c5, columns)
+
+
+inlined_tile = inlined(tile.py_func)  # a call with four arrays is some forty arguments: a fifth of a short tile
 
 
 @serial
@@ -194,22 +197,25 @@ def _share(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, first, last
             row, place = t * ROWS, (t - first) % TILES_IN_BLOCK
             if ks != 1 and place == 0:
                 _copy_strips(strips, a, row * rs + k * ks, ks, min(TILES_IN_BLOCK, last - t), depth)
+            source, ia, to_row, to_k = a, row * rs + k, rs, ks
+            if ks != 1:
+                source, ia, to_row, to_k = strips, place * STRIP, NEXT, ROWS_APART
             column = left
             while column < right:
-                width = panel_width(N - column)
-                at = row * N + column
+                width, rows = panel_width(N - column), min(ROWS, M - row)
+                at, ib = row * N + column, column * K + k * width
                 begin, ist, step = start, row * lds + column * css, lds
                 if k > 0:  # go on from what the chunks of k before this one have left
                     begin, ist, step = out, at, N
-                if ks == 1:
-                    below = ROWS + (column - left) // width  # a row of the next tile for each of the first panels
-                    if below < 2 * ROWS:
-                        ask(a, (row + below) * rs + k, depth)
-                    tile_any(out, at, N, begin, ist, step, a, row * rs + k, rs, ks, packed, column * K + k * width,
-                             depth, min(ROWS, M - row), min(width, N - column), width)
+                below = ROWS + (column - left) // width  # a row of the next tile for each of the first panels
+                if ks == 1 and below < 2 * ROWS:
+                    ask(a, (row + below) * rs + k, depth)
+                if rows == ROWS and N - column >= WIDE:
+                    inlined_tile(out, at, N, begin, ist, step, source, ia, to_row, to_k, packed, ib, depth, ROWS, WIDE,
+                                 wide())
                 else:
-                    tile_any(out, at, N, begin, ist, step, strips, place * STRIP, NEXT, ROWS_APART, packed,
-                             column * K + k * width, depth, min(ROWS, M - row), min(width, N - column), width)
+                    tile_any(out, at, N, begin, ist, step, source, ia, to_row, to_k, packed, ib, depth, rows,
+                             min(width, N - column), width)
                 column += width
 
 
