@@ -47,6 +47,8 @@ from .vector_math import exp32, highest
 PANEL = min(WIDE, 32)  # of a triangle, wider panels would compute much in vain
 BLOCK_ROWS = 8 * ROWS
 AHEAD = 16             # rows that are asked for before they are copied
+# Typed, because numba compiles a function once more for each literal number it is called with.
+_ZERO, _NEXT, _BACK, _PANEL = np.int64(0), np.int64(1), np.int64(-1), np.int64(PANEL)
 _register = wide if PANEL == WIDE else half
 _LOWEST = np.float32(-87.0)  # exp32 goes no further down
 
@@ -110,7 +112,7 @@ def _give(out, io, ldo, inp, ii, ldi, rows, D, factor, step):
 def _take_panels(panels, inp, at, ld, T, D, factor):
     """Panels of T rows of D numbers, and zeros down to a whole panel of rows."""
     rows, columns = _whole(T), _whole(D)
-    _take(panels, 0, PANEL, rows * PANEL, inp, at, ld, T, D, factor)
+    _take(panels, _ZERO, _PANEL, rows * PANEL, inp, at, ld, T, D, factor)
     for start in range(T * PANEL, columns * rows, rows * PANEL):
         panels[start:start + (rows - T) * PANEL] = 0.0
 
@@ -157,7 +159,7 @@ def _rows_of_tiles(out, io, ldo, start, ist, lds, a, ia, rs, ks, b, ib, K, rows)
     """out = start + a b for a panel b and any number of rows; see `tile`."""
     for row in range(0, rows, ROWS):
         inlined_tile(out, io + row * ldo, ldo, start, ist + row * lds, lds, a, ia + row * rs, rs, ks, b, ib, K,
-              min(ROWS, rows - row), PANEL, _register())
+                     min(ROWS, rows - row), _PANEL, _register())
 
 
 @serial
@@ -170,8 +172,8 @@ def _scores(score, ld, a, columns, b, D, T, q0, q1, window, seen):
     for column in range(_first_column(q0, window), q1, PANEL):
         first = max(0, column - q0) // ROWS * ROWS
         stop = (column + PANEL + window + ROWS - 2 - q0 + ROWS - 1) // ROWS * ROWS
-        _rows_of_tiles(score, first * ld + column, ld, seen, T + PANEL + column - q0 - first, -1, a, first * columns,
-                       columns, 1, b, column * columns, D, min(stop, q1 - q0) - first)
+        _rows_of_tiles(score, first * ld + column, ld, seen, T + PANEL + column - q0 - first, _BACK, a, first * columns,
+                       columns, _NEXT, b, column * columns, D, min(stop, q1 - q0) - first)
 
 
 @serial
@@ -180,8 +182,9 @@ def _weighted(out, columns, weight, ld, b, height, q0, q1, window, zeros):
     for column in range(0, columns, PANEL):
         for row in range(q0, q1, ROWS):
             rows, skip = min(ROWS, q1 - row), _first_seen(row, window)
-            inlined_tile(out, (row - q0) * columns + column, columns, zeros, 0, 0, weight, (row - q0) * ld + skip,
-                         ld, 1, b, column * height + skip * PANEL, row + rows - skip, rows, PANEL, _register())
+            inlined_tile(out, (row - q0) * columns + column, columns, zeros, _ZERO, _ZERO, weight,
+                         (row - q0) * ld + skip, ld, _NEXT, b, column * height + skip * PANEL,
+                         row + rows - skip, rows, _PANEL, _register())
 
 
 @serial
@@ -197,8 +200,8 @@ def _gathered(out, columns, weight, ld, b, q0, q1, window, zeros):
         start = out if add else zeros
         for column in range(0, columns, PANEL):
             at = row * columns + column
-            inlined_tile(out, at, columns, start, at * add, columns * add, weight, skip * ld + row, 1, ld,
-                  b, column * n + skip * PANEL, stop - skip, rows, PANEL, _register())
+            inlined_tile(out, at, columns, start, at * add, columns * add, weight, skip * ld + row, _NEXT, ld,
+                         b, column * n + skip * PANEL, stop - skip, rows, _PANEL, _register())
 
 
 # ------------------------------------------------------------------------------------ forward
@@ -243,7 +246,7 @@ def _forward_head(out, log_sums, inp, offset, C, D, T, scratch, seen, zeros, mas
     _take_panels(values, inp, offset + 2 * C, 3 * C, T, D, one)
     for q0 in range(0, T, BLOCK_ROWS):
         q1 = min(q0 + BLOCK_ROWS, T)
-        _take(queries, 0, columns, PANEL, inp, offset + q0 * 3 * C, 3 * C, q1 - q0, D, scale)
+        _take(queries, _ZERO, columns, _PANEL, inp, offset + q0 * 3 * C, 3 * C, q1 - q0, D, scale)
         _scores(score, ld, queries, columns, keys, D, T, q0, q1, window, seen)
         for row in range(q0, q1, ROWS):
             first, last = _first_column(row, window), min(row + ROWS, q1)
@@ -255,7 +258,7 @@ def _forward_head(out, log_sums, inp, offset, C, D, T, scratch, seen, zeros, mas
                     mask_numbers(numbers, words, mask_row + i, key)
                     _drop(seen_by_i, numbers[first:], threshold)
         _weighted(mixed, columns, score, ld, values, height, q0, q1, window, zeros)
-        _give(out, q0 * C, C, mixed, 0, columns, q1 - q0, D, factor, 1)
+        _give(out, q0 * C, C, mixed, _ZERO, columns, q1 - q0, D, factor, _NEXT)
 
 
 @parallel
@@ -312,10 +315,10 @@ def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, scratch, see
     for q0 in range(0, T, BLOCK_ROWS):
         q1 = min(q0 + BLOCK_ROWS, T)
         n = q1 - q0
-        _take(queries, 0, columns, PANEL, inp, offset + q0 * 3 * C, 3 * C, n, D, scale)
-        _take(query_panels, 0, PANEL, n * PANEL, queries, 0, columns, n, D, one)
-        _take(douts, 0, columns, PANEL, dout, q0 * C, C, n, D, one)
-        _take(dout_panels, 0, PANEL, n * PANEL, douts, 0, columns, n, D, one)
+        _take(queries, _ZERO, columns, _PANEL, inp, offset + q0 * 3 * C, 3 * C, n, D, scale)
+        _take(query_panels, _ZERO, _PANEL, n * PANEL, queries, _ZERO, columns, n, D, one)
+        _take(douts, _ZERO, columns, _PANEL, dout, q0 * C, C, n, D, one)
+        _take(dout_panels, _ZERO, _PANEL, n * PANEL, douts, _ZERO, columns, n, D, one)
         _scores(prob, ld, queries, columns, keys_t, D, T, q0, q1, window, seen)
         _scores(dprob, ld, douts, columns, values_t, D, T, q0, q1, window, zeros)
         for row in range(q0, q1, ROWS):
@@ -330,11 +333,11 @@ def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, scratch, see
                 else:
                     _gradient_row(prob[low:high], dprob[low:high], log_sums[i], delta)
         _weighted(dquery, columns, dprob, ld, keys, height, q0, q1, window, zeros)
-        _give(dinp, offset + q0 * 3 * C, 3 * C, dquery, 0, columns, n, D, scale, 0)
+        _give(dinp, offset + q0 * 3 * C, 3 * C, dquery, _ZERO, columns, n, D, scale, _ZERO)
         _gathered(dkeys, columns, dprob, ld, query_panels, q0, q1, window, zeros)
         _gathered(dvalues, columns, prob, ld, dout_panels, q0, q1, window, zeros)
-    _give(dinp, offset + C, 3 * C, dkeys, 0, columns, T, D, one, 0)
-    _give(dinp, offset + 2 * C, 3 * C, dvalues, 0, columns, T, D, one, 0)
+    _give(dinp, offset + C, 3 * C, dkeys, _ZERO, columns, T, D, one, _ZERO)
+    _give(dinp, offset + 2 * C, 3 * C, dvalues, _ZERO, columns, T, D, one, _ZERO)
 
 
 @parallel

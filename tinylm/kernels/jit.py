@@ -114,7 +114,8 @@ def _note_once(text: str) -> None:
 
 
 def _compile(function, **options):
-    dispatcher = njit(function, nogil=True, error_model="numpy", cache=CACHE_FOLDER is not None, **options)
+    dispatcher = njit(function, nogil=True, error_model="numpy", cache=CACHE_FOLDER is not None, no_cfunc_wrapper=True,
+                      **options)
     if CACHE_FOLDER is not None:
         name = f"{function.__module__.rpartition('.')[2]}.{function.__name__.lstrip('_')}"
         dispatcher._cache = _ForgivingCache(dispatcher._cache, name)

@@ -48,6 +48,7 @@ EIGHT = 8           # lanes of what copies: no fewer than ROWS
 STRIP = ROWS * K_CHUNK + EIGHT  # room for the rows of one tile, and for what is written beyond them
 # Typed, because numba compiles a function once more for each literal number it is called with.
 NEXT, ROWS_APART = np.int64(1), np.int64(ROWS)  # from row to row and from k to k in the copied rows of a tile
+ALL_ROWS, ALL_COLUMNS = np.int64(ROWS), np.int64(WIDE)
 FEW_ROWS = 4        # up to here, packing b would cost more than the product itself
 
 
@@ -211,8 +212,8 @@ def _share(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, first, last
                 if ks == 1 and below < 2 * ROWS:
                     ask(a, (row + below) * rs + k, depth)
                 if rows == ROWS and N - column >= WIDE:
-                    inlined_tile(out, at, N, begin, ist, step, source, ia, to_row, to_k, packed, ib, depth, ROWS, WIDE,
-                                 wide())
+                    inlined_tile(out, at, N, begin, ist, step, source, ia, to_row, to_k, packed, ib, depth, ALL_ROWS,
+                                 ALL_COLUMNS, wide())
                 else:
                     tile_any(out, at, N, begin, ist, step, source, ia, to_row, to_k, packed, ib, depth, rows,
                              min(width, N - column), width)
