@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_kernels_targets import FLAT, INDEX, _assembly
 
 from tinylm import kernels, ops
-from tinylm.kernels import integers, simd
+from tinylm.kernels import integers, machine, simd
 from tinylm.ops.precision import CHUNK, LARGEST, autocast, round_int16
 
 WORDS, STEPS = numba.int32[::1], numba.float32[::1]
@@ -105,6 +105,18 @@ def test_tiles_are_products_of_integers_on_whole_registers(tile, arguments, inst
     lanes = 16 if "avx512bw" in simd.target_features() else 8
     code = _assembly(tile, *arguments)
     assert len(re.findall(rf"\b(?:{instruction})\b.*%[yz]mm", code)) >= simd.ROWS * simd.WIDE // lanes
+
+
+@pytest.mark.skipif("avx2" not in simd.target_features() or platform.machine().lower() not in ("x86_64", "amd64"),
+                    reason="needs AVX2")
+def test_the_peak_of_products_multiplies_as_often_as_it_adds():
+    """Products that LLVM finds twice in the loop are computed once, and a peak that nothing can reach comes out."""
+    code = _assembly(machine._spin_words, WORDS, INDEX, WORDS, INDEX)
+    multiplied, added = (len(re.findall(rf"\b{name}\b.*%[yz]mm", code)) for name in ("vpmaddwd", "vpaddd"))
+    if not multiplied:
+        pytest.skip("this processor multiplies and adds in one instruction")
+    sums_at_the_end = simd.ROWS * simd.WIDE // 8
+    assert multiplied >= added - sums_at_the_end
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 7]),

@@ -126,13 +126,13 @@ def _spin_pairs_all(part, out, x, turns, parts):
 def _spin_words(out, at, x, turns):
     """ROWS independent sums, WIDE lanes each, of two products of 16 bits.
 
-    One factor is read anew each time, as a tile does, from more words than LLVM unrolls: a product that comes again
-    would be computed once.
+    One factor is read anew each time, as a tile does, from more words than LLVM unrolls and no word by two turns: a
+    product that comes again would be computed once.
     """
     b = load_integers(x, 0)
     c0, c1, c2, c3, c4, c5 = integers(), integers(), integers(), integers(), integers(), integers()
     for turn in range(turns):
-        i = turn & (FACTORS - 1)
+        i = turn * ROWS & (FACTORS - 1)
         c0, c1 = add_pairs(c0, spread_integer(x, i), b), add_pairs(c1, spread_integer(x, i + 1), b)
         c2, c3 = add_pairs(c2, spread_integer(x, i + 2), b), add_pairs(c3, spread_integer(x, i + 3), b)
         c4, c5 = add_pairs(c4, spread_integer(x, i + 4), b), add_pairs(c5, spread_integer(x, i + 5), b)
