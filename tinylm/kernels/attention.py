@@ -71,9 +71,9 @@ def _whole(n):
 
 
 @serial
-def _line_up(T):
+def _line_up(height):
     """Numbers from one row of scores to the next."""
-    return ((_whole(T) + LINE - 1) // LINE | 1) * LINE
+    return ((height + LINE - 1) // LINE | 1) * LINE
 
 
 # ------------------------------------------------------------------------------------ copies
@@ -234,7 +234,8 @@ def _drop(row, numbers, threshold):
 def _forward_head(out, log_sums, inp, offset, C, D, T, scratch, seen, zeros, mask_row, numbers, words, key,
                   threshold, keep, scale, window):
     """One head of one sequence.  inp, out: flat; `offset` of the head's first query in inp."""
-    columns, height, ld = _whole(D), _whole(T), _line_up(T)
+    columns, height = _whole(D), _whole(T)
+    ld = _line_up(height)
     size, part = columns * height, columns * BLOCK_ROWS
     keys, values = scratch[:size], scratch[size:2 * size]
     queries, mixed = scratch[2 * size:2 * size + part], scratch[2 * size + part:2 * size + 2 * part]
@@ -298,7 +299,8 @@ def _dropped_gradient_row(prob, dprob, log_sum, delta, numbers, threshold, keep)
 def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, scratch, seen, zeros, mask_row, numbers, words,
                    key, threshold, keep, scale, window):
     """One head of one sequence.  dout, out: flat, from the head's first element; dinp like inp."""
-    columns, height, ld = _whole(D), _whole(T), _line_up(T)
+    columns, height = _whole(D), _whole(T)
+    ld = _line_up(height)
     size, part = columns * height, columns * BLOCK_ROWS
     keys_t, values_t, keys = scratch[:size], scratch[size:2 * size], scratch[2 * size:3 * size]
     dkeys, dvalues = scratch[3 * size:4 * size], scratch[4 * size:5 * size]
@@ -373,7 +375,8 @@ def _arguments(shape, heads, rate, key, scale, window, matrices, blocks, scores)
     B, T, width = shape
     D, window = width // (3 * heads), window or T
     parts = max(1, min(numba.get_num_threads(), B * heads))
-    columns, height, ld = _whole.py_func(D), _whole.py_func(T), _line_up.py_func(T)
+    columns, height = _whole.py_func(D), _whole.py_func(T)
+    ld = _line_up.py_func(height)
     floats = (matrices * height * columns + BLOCK_ROWS * (blocks * columns + scores * ld + 1) + TILE * TILE)
     mask = _NO_MASK if key is None or rate == 0 else mask_arguments(key, rate)
     return (np.int64(window), memory.empty((parts, -(-floats // LINE) * LINE)),

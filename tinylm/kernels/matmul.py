@@ -105,12 +105,11 @@ def panel_width(left):
     return HALF
 
 
-@serial
 def packed_columns(N):
     """Columns of b with the padding of its last panel: a packed b has K times as many elements."""
     columns = N // WIDE * WIDE
     while columns < N:
-        columns += panel_width(N - columns)
+        columns += panel_width.py_func(N - columns)
     return columns
 
 
@@ -398,7 +397,7 @@ def _operand(b):
 def _panels(b, N, K, transposed):
     if precision() == "bfloat16" and has_tiles():
         return pack_strips(b, N, K, transposed, True)
-    packed = memory.empty(K * packed_columns.py_func(N))
+    packed = memory.empty(K * packed_columns(N))
     _pack(packed, b, 1 if transposed else N, K if transposed else 1, N, K, numba.get_num_threads())
     return packed
 
