@@ -68,8 +68,8 @@ class _ForgivingCache:
         return getattr(self._cache, name)
 
     def load_overload(self, signature, context):
+        numba.get_num_threads()  # starts the threads: machine code refers to what is known by name only then
         try:
-            numba.get_num_threads()  # starts the threads, whose names machine code may refer to
             return self._cache.load_overload(signature, context)
         except Exception as error:  # a damaged pickle can raise anything; nothing is lost by compiling
             _note_once(f"a damaged kernel cache is being rebuilt in {CACHE_FOLDER} ({type(error).__name__})")
