@@ -583,9 +583,9 @@ def _bound_quantize(c, want):
     return {"codes": 0.0, "scale": 0.0}
 
 
-def _draw_bitlinear(rng, B, T, K, M, bits, tokens, weights):
+def _draw_bitlinear(rng, B, T, K, M, bits, tokens, weights, precision):
     return {"inp": _draw_activations(rng, B, T, K, tokens), "weight": _draw_weight(rng, M, K, weights), "bits": bits,
-            "dout": _normal(rng, B, T, M), "dweight": _normal(rng, M, K)}
+            "dout": _normal(rng, B, T, M), "dweight": _normal(rng, M, K), "precision": precision}
 
 
 def _run_bitlinear(f, c):
@@ -595,29 +595,40 @@ def _run_bitlinear(f, c):
         if not c["bits"]:
             return f.bitlinear_forward(c["inp"], ternary)
         out, cache = f.bitlinear_forward(_single(c["inp"]), ternary, c["bits"])
-        return out, type(cache)(*(x.astype(c["inp"].dtype) for x in cache[:2]), ternary)
+        return out, cache._replace(inp_scale=cache.inp_scale.astype(c["inp"].dtype))
 
-    out, cache = forward()
-    dinp, dweight = f.bitlinear_backward(c["dout"], cache)
-    into = c["dweight"].copy()
-    returned = f.bitlinear_backward(c["dout"], forward()[1], add_to=(into,))[1]
+    with autocast(c["precision"]):
+        out, cache = forward()
+        dout = _single(c["dout"]) if _in_bytes(c) else c["dout"]
+        dinp, dweight = f.bitlinear_backward(dout, cache)
+        into = c["dweight"].copy()
+        returned = f.bitlinear_backward(dout, forward()[1], add_to=(into,))[1]
     _expect(returned is into, "bitlinear_backward with add_to should return that array as dweight")
     return {"out": out.copy(), "dinp": dinp, "dweight": dweight, "dweight added": into}
 
 
+def _in_bytes(c):
+    """Whether the gradient of the input is a product of integers, too, for which dout is rounded."""
+    return c["bits"] and c["precision"] == "int16"
+
+
 def _bound_bitlinear(c, want):
     codes, scale = ops.ternarize(_single(c["weight"]))
-    inp, dout = np.abs(_rows(c["inp"])), np.abs(_rows(c["dout"]))
-    n, m = dout.shape
+    inp, dout = _rows(c["inp"]), _rows(c["dout"])
     if c["bits"]:
-        values, inp_scale = ops.quantize_activations(_single(c["inp"]))
-        inp = np.abs(_rows(values.astype(np.float64) * inp_scale))
-    codes, scale = np.abs(codes).astype(np.float64), float(scale)
-    out = gamma(inp.shape[1] + 2) * scale * (inp @ codes.T)
-    dweight = dout.T @ inp
+        inp, inp_scale = ops.quantize_activations(_single(inp))
+        factor = inp_scale.astype(np.float64)
+    else:
+        factor = 1.0
+    codes, scale, (n, m) = np.abs(codes).astype(np.float64), float(scale), dout.shape
+    with autocast(c["precision"]):
+        out = gamma(inp.shape[1] + 3) * scale * (np.abs(rounded(inp, 1)) @ codes.T)
+        dinp = gamma(m + 3) * scale * (np.abs(rounded(dout, 1)) @ codes)
+        values = inp.astype(np.int8) if c["bits"] else rounded(inp, 0)
+        dweight = np.abs(rounded(_single(dout) * factor, 0)).T @ np.abs(values)
     return {"out": 0.0 if c["bits"] else out.reshape(want["out"].shape),
-            "dinp": (gamma(m + 2) * scale * (dout @ codes)).reshape(c["inp"].shape),
-            "dweight": gamma(n + 2) * dweight, "dweight added": gamma(n + 3) * (dweight + np.abs(c["dweight"]))}
+            "dinp": 0.0 if _in_bytes(c) else dinp.reshape(c["inp"].shape),
+            "dweight": gamma(n + 3) * dweight, "dweight added": gamma(n + 4) * (dweight + np.abs(c["dweight"]))}
 
 
 def _draw_packed(rng, N, M, K, tokens):
@@ -1016,7 +1027,7 @@ ROWS = 1, 2, 3
 WEIGHTS = "normal", "halves", "zero"
 TOKENS = "normal", "halves", "zero"
 OPERATIONS: dict[str, Operation] = {
-    "matmul": Operation(("matmul",), {"M": (0, *EDGES), "K": EDGES, "N": EDGES, "transpose_a": (False, True),
+    "matmul": Operation(("matmul",), {"M": (0, *EDGES), "K": (0, *EDGES), "N": EDGES, "transpose_a": (False, True),
                                       "transpose_b": (False, True), "bias": (False, True),
                                       "codes": (False, True), "precision": PRECISIONS,
                                       "scaled": ("no", "all", "rows")},
@@ -1067,7 +1078,7 @@ OPERATIONS: dict[str, Operation] = {
                                       _draw_quantize, _run_quantize, _bound_quantize),
     "bitlinear": Operation(("bitlinear_forward", "bitlinear_backward"),
                            {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "M": EDGES, "bits": (0, 8), "tokens": TOKENS,
-                            "weights": WEIGHTS},
+                            "weights": WEIGHTS, "precision": PRECISIONS},
                            _draw_bitlinear, _run_bitlinear, _bound_bitlinear),
     "packed": Operation(("pack_ternary", "unpack_ternary", "packed_product", "packed_bitlinear"),
                         {"N": (0, 1, 2, 5), "M": EDGES, "K": EDGES, "tokens": TOKENS[:2]},

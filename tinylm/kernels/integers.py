@@ -15,7 +15,7 @@ import numpy as np
 from ..ops.precision import CHUNK, LARGEST, SMALLEST
 from . import memory
 from .jit import inlined, parallel, serial, serial_in_order
-from .quantize import largest, to_code
+from .quantize import largest, quantize_row, to_code
 from .registers import get, put
 from .rows import parts_for
 from .simd import (
@@ -188,6 +188,16 @@ def _scaled_pair_row(words, x0, x1, factor0, factor1, inverse):
         words[c] = np.int32(np.int32(high << _HALF_WORD) | np.int32(low & _LOW))
 
 
+@serial
+def _strips_of_chunk(strips, at, x, factor, low, high, inverse, zeros, row):
+    """Words of factor x[low:high], tile by tile; row: scratch, 0 beyond the columns of x."""
+    M = x.shape[1]
+    for n in range(low, high, 2):
+        x1, factor1 = (x[n + 1], factor[n + 1]) if n + 1 < x.shape[0] else (zeros, np.float32(0))
+        _scaled_pair_row(row[:M], x[n], x1, factor[n], factor1, inverse)
+        _spread_words(strips, at + (n - low) // 2 * ROWS, ROWS, STRIP, row, M)
+
+
 @parallel
 def _round_both(part, codes, row_steps, strips, column_steps, x, factor, zeros, scratch, parts):
     """Codes of the rows of x (N, M), as `_round_rows`, and strips of the columns of factor x, as `_round_columns`.
@@ -206,10 +216,25 @@ def _round_both(part, codes, row_steps, strips, column_steps, x, factor, zeros, 
             _round_row(codes[n], row_steps[:, n], x[n])
             _raise_scaled_tops(tops[:M], x[n], factor[n])
         _column_steps(column_steps[chunk, :M], inverse, tops[:M])
-        for n in range(low, high, 2):
-            x1, factor1 = (x[n + 1], factor[n + 1]) if n + 1 < N else (zeros, np.float32(0))
-            _scaled_pair_row(row[:M], x[n], x1, factor[n], factor1, inverse)
-            _spread_words(strips, chunk * tiles * STRIP + (n - low) // 2 * ROWS, ROWS, STRIP, row, M)
+        _strips_of_chunk(strips, chunk * tiles * STRIP, x, factor, low, high, inverse, zeros, row)
+
+
+@parallel
+def _quantize_both(part, codes, minus_sums, steps, strips, column_steps, x, factor, zeros, scratch, parts):
+    """As `_round_both`, but the codes of rows have 8 bits and one step a row."""
+    N, M = x.shape
+    chunks, tiles = column_steps.shape[0], (M + ROWS - 1) // ROWS
+    row, tops = scratch[part, 0], scratch[part, 1]
+    inverse = scratch[part, 2].view(np.float32)
+    row[M:] = 0
+    for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+        low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, N)
+        tops[:] = 0
+        for n in range(low, high):
+            steps[n], minus_sums[n] = quantize_row(codes[n], x[n])
+            _raise_scaled_tops(tops[:M], x[n], factor[n])
+        _column_steps(column_steps[chunk, :M], inverse, tops[:M])
+        _strips_of_chunk(strips, chunk * tiles * STRIP, x, factor, low, high, inverse, zeros, row)
 
 
 @serial
@@ -278,24 +303,57 @@ class BothWays(NamedTuple):
     """A matrix x (N, M) that is multiplied as a twice: as it stands, and its columns, each row times a factor."""
 
     array: np.ndarray         # (N, M)
-    words: np.ndarray         # (N, M/2)
-    steps: np.ndarray         # (chunks of M, N)
+    words: np.ndarray | None  # (N, M/2), or none where rows are multiplied in bytes
+    steps: np.ndarray | None  # (chunks of M, N)
     strips: np.ndarray        # flat
     strip_steps: np.ndarray   # (chunks of N, columns of all tiles)
+
+
+def _strips_for(x):
+    """(strips, their steps, zeros, scratch, parts) for `_round_both` and `_quantize_both` of x (N, M)."""
+    N, M = x.shape
+    chunks, tiles = _chunks(N), -(-M // ROWS)
+    parts = min(chunks, parts_for(x.size, numba.get_num_threads()))
+    strips, steps = memory.empty(chunks * tiles * STRIP, np.int32), memory.empty((chunks, tiles * ROWS))
+    steps[:, M:] = 0
+    return strips, steps, np.zeros(M, np.float32), memory.empty((parts, 3, tiles * ROWS + EIGHT), np.int32), parts
+
+
+def a_chunk_for_each(threads, x):
+    """Whether columns of x (N, M) are enough for threads that share its rows: there is a step for CHUNK of them."""
+    return len(x) > CHUNK * (threads - 1)
 
 
 def round_both(x, factor=None):
     """The `round_rows` of x and the `round_strips` of factor x, for float32 x (N, M) and factor (N,), as `BothWays`."""
     N, M = x.shape
-    chunks, tiles = _chunks(N), -(-M // ROWS)
     words, steps = memory.empty((N, -(-M // 2)), np.int32), memory.empty((_chunks(M), N))
-    strips, strip_steps = memory.empty(chunks * tiles * STRIP, np.int32), memory.empty((chunks, tiles * ROWS))
-    strip_steps[:, M:] = 0
-    parts = min(chunks, parts_for(x.size, numba.get_num_threads()))
+    strips, strip_steps, zeros, scratch, parts = _strips_for(x)
     factor = np.ones(N, np.float32) if factor is None else factor
-    _round_both(words.view(np.int16), steps, strips, strip_steps, x, factor, np.zeros(M, np.float32),
-                memory.empty((parts, 3, tiles * ROWS + EIGHT), np.int32), parts)
+    _round_both(words.view(np.int16), steps, strips, strip_steps, x, factor, zeros, scratch, parts)
     return BothWays(x, words, steps, strips, strip_steps)
+
+
+class Bytes(NamedTuple):
+    """Rows of 8-bit codes, as `multiply_bytes` takes them."""
+
+    words: np.ndarray       # (N, M/4): four codes each, 0 beyond M
+    minus_sums: np.ndarray  # (N,): of the codes
+    steps: np.ndarray       # (N,)
+
+
+def bytes_for(x):
+    """Room for the `Bytes` of x (N, M)."""
+    N, M = x.shape
+    return Bytes(memory.empty((N, -(-M // 4)), np.int32), memory.empty(N, np.int32), memory.empty(N))
+
+
+def quantize_both(x, factor):
+    """(x as `Bytes`, the columns of factor x as `BothWays` without rows), for float32 x (N, M) and factor (N,)."""
+    codes, (strips, strip_steps, zeros, scratch, parts) = bytes_for(x), _strips_for(x)
+    _quantize_both(codes.words.view(np.int8), codes.minus_sums, codes.steps, strips, strip_steps, x, factor, zeros,
+                   scratch, parts)
+    return codes, BothWays(x, None, None, strips, strip_steps)
 
 
 def round_panels(b, transposed):
@@ -429,12 +487,44 @@ def _raise_rows(part, out, codes, parts):
         _raise_row(out[m], codes[m])
 
 
-def ternary_panels(codes):
-    """Panels of a ternary matrix (M, K), int8, to be multiplied as the transposed b: words of codes + 1."""
-    M, K = codes.shape
-    words = memory.empty((M, -(-K // 4)), np.int32)
-    _raise_rows(words.view(np.uint8), codes, parts_for(codes.size, numba.get_num_threads()))
-    return _turned(words, M, words.shape[1])
+@serial
+def _raise_four(words, x0, x1, x2, x3):
+    """Words of codes + 1, one of each row."""
+    one = np.int32(1)
+    for c in range(words.size):
+        low = np.int32(np.int32(x0[c]) + one | np.int32(np.int32(x1[c]) + one) << np.int32(8))
+        high = np.int32(np.int32(x2[c]) + one | np.int32(np.int32(x3[c]) + one) << np.int32(8))
+        words[c] = np.int32(low | np.int32(high << _HALF_WORD))
+
+
+@parallel
+def _raise_columns(part, panels, codes, absent, scratch, parts):
+    """Panels of codes + 1 for codes (K, N); absent (N,): codes of rows beyond K."""
+    K, N = codes.shape
+    count, row = (K + 3) // 4, scratch[part]
+    row[N:] = 0
+    for k in range(count * part // parts, count * (part + 1) // parts):
+        x0 = codes[4 * k]
+        x1 = codes[4 * k + 1] if 4 * k + 1 < K else absent
+        x2 = codes[4 * k + 2] if 4 * k + 2 < K else absent
+        x3 = codes[4 * k + 3] if 4 * k + 3 < K else absent
+        _raise_four(row[:N], x0, x1, x2, x3)
+        _spread_words(panels, k * WIDE, WIDE, WIDE * count, row, N)
+
+
+def ternary_panels(codes, transposed):
+    """Panels of a ternary matrix b (K, N), or (N, K) if transposed, int8: words of codes + 1."""
+    threads = parts_for(codes.size, numba.get_num_threads())
+    if transposed:
+        N, K = codes.shape
+        words = memory.empty((N, -(-K // 4)), np.int32)
+        _raise_rows(words.view(np.uint8), codes, threads)
+        return _turned(words, N, words.shape[1])
+    K, N = codes.shape
+    across = -(-N // WIDE) * WIDE
+    panels = memory.empty(across * -(-K // 4), np.int32)
+    _raise_columns(panels, codes, np.full(N, -1, np.int8), memory.empty((threads, across), np.int32), threads)
+    return panels
 
 
 @inlined
@@ -490,14 +580,11 @@ def _product_bytes(part, out, a, minus_sums, steps, b, M, N, words, totals, colu
                  panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
 
 
-def multiply_bytes(words, minus_sums, steps, panels, N):
-    """out (M, N) = steps (a b): a in words (M, K/4) of activation codes, b in `ternary_panels`; sums are exact.
-
-    minus_sums    (M,): -sum(a) of each row, since panels hold weights + 1
-    steps         (M,): what each row of the integer product is multiplied with
-    """
-    M, count = words.shape
+def multiply_bytes(a, scale, panels, N):
+    """out (M, N) = scale steps (a b): a as `Bytes`, b in `ternary_panels`; sums are exact."""
+    M, count = a.words.shape
     out, cut = memory.empty((M, N)), grid(M, N, numba.get_num_threads())
-    _product_bytes(out.reshape(-1), words.reshape(-1), minus_sums, steps, panels, M, N, count,
+    # Panels hold weights + 1: the sums of a are taken away again.
+    _product_bytes(out.reshape(-1), a.words.reshape(-1), a.minus_sums, a.steps * scale, panels, M, N, count,
                    memory.empty((cut[0] * cut[1], ROWS * WIDE + 16), np.int32), cut[1], cut[0] * cut[1])
     return out

@@ -16,9 +16,9 @@ import numpy as np
 
 from ..config import PRECISIONS
 from ..ops import shapes
-from ..ops.precision import CHUNK, precision
+from ..ops.precision import precision
 from . import memory
-from .integers import BothWays, grid, multiply_pairs, round_both, round_panels
+from .integers import BothWays, a_chunk_for_each, grid, multiply_pairs, round_both, round_panels
 from .jit import inlined, parallel, serial
 from .memory import contiguous
 from .registers import LINE, ask, get, put
@@ -305,9 +305,9 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
     if row_scale is not None and row_scale.shape not in ((M, 1), (1, 1)):
         raise shapes.ShapeError(f"row_scale is {row_scale.shape}; the product wants ({M}, 1) or (1, 1)")
     a, b, bias = contiguous(a), _operand(b), None if bias is None else contiguous(bias)
-    panels = packed if packed is not None and packed.fits(transpose_b) else None
+    panels = packed if packed is not None and packed.fits(transpose_b) and K else None
     chosen = precision()
-    tiled, paired = chosen == "bfloat16" and has_tiles(), chosen == "int16"
+    tiled, paired = chosen == "bfloat16" and has_tiles(), chosen == "int16" and K > 0
     if chosen == "bfloat16" and not tiled:
         a, b = rounded(a), b if b.dtype == np.int8 or panels is not None else rounded(b)
     # Without tiles or pairs the product is scaled afterwards, and only then added.
@@ -341,7 +341,7 @@ def both_ways(x, factor=None):
 
     In int16 both are rounded in one go.
     """
-    if precision() == "int16" and len(x) > CHUNK * (numba.get_num_threads() - 1):  # a chunk for each thread
+    if precision() == "int16" and a_chunk_for_each(numba.get_num_threads(), x):
         rounded_both = round_both(x, factor)
         return rounded_both, rounded_both
     return x, x if factor is None else scale_rows(memory.empty(x.shape), x, factor.reshape(-1, 1))

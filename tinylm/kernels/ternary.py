@@ -5,11 +5,12 @@ import numba
 import numpy as np
 
 from ..ops import shapes
+from ..ops.precision import precision
 from ..ops.ternary import LARGEST_CODE, SMALLEST_SCALE, BitLinearCache, Ternary
 from . import memory
-from .integers import multiply_bytes, ternary_panels
+from .integers import a_chunk_for_each, bytes_for, multiply_bytes, quantize_both, ternary_panels
 from .jit import parallel, serial
-from .matmul import FEW_ROWS, both_ways, contiguous, matmul
+from .matmul import FEW_ROWS, both_ways, contiguous, matmul, scale_rows
 from .optimizer import CHUNK
 from .quantize import quantize_row
 from .rows import parts_for
@@ -115,6 +116,21 @@ def _one(scale):
     return np.full((1, 1), scale, np.float32)
 
 
+def _quantized(rows):
+    """8-bit codes of rows (N, K), as `Bytes`."""
+    codes = bytes_for(rows)
+    _codes_rows(codes.words.view(np.int8), codes.minus_sums, codes.steps, rows,
+                parts_for(rows.size, numba.get_num_threads()))
+    return codes
+
+
+def _quantized_both(rows, factor):
+    """(`_quantized` rows (N, K), factor rows to be multiplied as the transposed a) for factor (N,)."""
+    if a_chunk_for_each(numba.get_num_threads(), rows):
+        return quantize_both(rows, factor)
+    return _quantized(rows), scale_rows(memory.empty(rows.shape), rows, factor.reshape(-1, 1))
+
+
 def bitlinear_forward(inp, ternary, activation_bits=0):
     """See `tinylm.ops.bitlinear_forward`; float32.
 
@@ -126,15 +142,14 @@ def bitlinear_forward(inp, ternary, activation_bits=0):
     rows = inp.reshape(-1, inp.shape[-1])
     N, K = rows.shape
     if activation_bits:
-        words, minus_sums = memory.empty((N, -(-K // 4)), np.int32), memory.empty(N, np.int32)
-        row_scale, values = memory.empty(N), words.view(np.int8)
-        _codes_rows(values, minus_sums, row_scale, rows, parts_for(rows.size, numba.get_num_threads()))
+        quantized = _quantized(rows)
+        values = quantized.words.view(np.int8)
         if N <= FEW_ROWS:
             out = memory.empty((N, len(codes)))
-            _few_tokens(out, values, row_scale * scale, codes, parts_for(codes.size, numba.get_num_threads()))
+            _few_tokens(out, values, quantized.steps * scale, codes, parts_for(codes.size, numba.get_num_threads()))
         else:
-            out = multiply_bytes(words, minus_sums, row_scale * scale, ternary_panels(codes), len(codes))
-        inp, inp_scale = values[:, :K].reshape(inp.shape), row_scale.reshape(*inp.shape[:-1], 1)
+            out = multiply_bytes(quantized, scale, ternary_panels(codes, True), len(codes))
+        inp, inp_scale = values[:, :K].reshape(inp.shape), quantized.steps.reshape(*inp.shape[:-1], 1)
     else:
         out = matmul(rows, codes, transpose_b=True, row_scale=_one(scale))
     return out.reshape(*inp.shape[:-1], len(codes)), BitLinearCache(inp, inp_scale, ternary)
@@ -145,7 +160,11 @@ def bitlinear_backward(dout, cache, add_to=None):
     values, inp_scale, (codes, scale) = cache
     dout = contiguous(dout)
     rows, drows = values.reshape(-1, values.shape[-1]), dout.reshape(-1, dout.shape[-1])
-    as_rows, as_columns = both_ways(drows, None if inp_scale is None else inp_scale.reshape(-1))
-    dinp = matmul(as_rows, codes, row_scale=_one(scale))
+    if inp_scale is not None and precision() == "int16":
+        as_rows, as_columns = _quantized_both(drows, inp_scale.reshape(-1))
+        dinp = multiply_bytes(as_rows, scale, ternary_panels(codes, False), codes.shape[1])
+    else:
+        as_rows, as_columns = both_ways(drows, None if inp_scale is None else inp_scale.reshape(-1))
+        dinp = matmul(as_rows, codes, row_scale=_one(scale))
     dweight = matmul(as_columns, contiguous(rows, rows.dtype), transpose_a=True, add_to=add_to[0] if add_to else None)
     return dinp.reshape(values.shape), dweight

@@ -7,6 +7,7 @@ import numpy as np
 
 from . import shapes
 from .matmul import matmul
+from .precision import precision
 
 SMALLEST_SCALE = 1e-5   # of weights: their mean magnitude is never taken to be less
 LARGEST_CODE = 127      # of activations: symmetric, so that -128 never occurs
@@ -62,26 +63,34 @@ def bitlinear_forward(inp, ternary, activation_bits=0):
     """
     codes, scale = ternary
     shapes.linear(inp, codes, None)
-    values, inp_scale = quantize_activations(inp) if activation_bits else (inp, None)
-    product = matmul(values.reshape(-1, inp.shape[-1]), codes.astype(inp.dtype), transpose_b=True)
-    product = product.reshape(*inp.shape[:-1], len(codes))                          # (..., M)
-    out = product * (scale if inp_scale is None else inp_scale * scale)
-    return out, BitLinearCache(values, inp_scale, ternary)
+    weight = codes.astype(inp.dtype)
+    if activation_bits:
+        values, inp_scale = quantize_activations(inp)
+        return values @ weight.T * (inp_scale * scale), BitLinearCache(values, inp_scale, ternary)
+    out = matmul(inp.reshape(-1, inp.shape[-1]), weight, transpose_b=True).reshape(*inp.shape[:-1], len(codes)) * scale
+    return out, BitLinearCache(inp, None, ternary)
 
 
 def bitlinear_backward(dout, cache, add_to=None):
     """Return (dinp, dweight): straight through both roundings, as if they were not there.
 
     dinp = dout W_q and dweight = dout^T inp_q: the gradient of the product of what was multiplied, handed on
-    to what it was made from.
+    to what it was made from.  In int16 and with 8-bit activations dout is rounded to 8 bits a token, too, for dinp
+    alone, whose product is then one of integers like the forward one.
 
     add_to    (dweight,) array the gradient is added to; a new one if omitted
-    Source    Bengio et al. 2013, arXiv:1308.3432, section 4 (the straight-through estimator)
+    Source    Bengio et al. 2013, arXiv:1308.3432, section 4 (the straight-through estimator);
+              Wortsman et al. 2023, arXiv:2304.13013, section 2 (8 bits for dinp, more for dweight)
     """
     values, inp_scale, (codes, scale) = cache
     rows, drows = values.reshape(-1, values.shape[-1]), dout.reshape(-1, dout.shape[-1])  # (N, K), (N, M)
-    dinp = matmul(drows, codes.astype(dout.dtype)) * scale                          # (N, K)
+    weight = codes.astype(dout.dtype)
+    if inp_scale is not None and precision() == "int16":
+        dcodes, dscale = quantize_activations(drows)
+        dinp = dcodes @ weight * (dscale * scale)                                   # (N, K)
+    else:
+        dinp = matmul(drows, weight) * scale                                        # (N, K)
     if inp_scale is not None:
-        drows = drows * inp_scale.reshape(-1, 1)                                    # codes stay integers
+        drows, rows = drows * inp_scale.reshape(-1, 1), rows.astype(np.int8)        # codes stay integers
     dweight = matmul(drows, rows, transpose_a=True, add_to=add_to[0] if add_to else None)
     return dinp.reshape(values.shape), dweight
