@@ -1,7 +1,6 @@
 """Twins of `tinylm.ops.activations`."""
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ..ops import activations as definition
@@ -105,14 +104,14 @@ def _gelu_backward(part, dinp, dout, inp, parts):
 def _forward(kernel, inp):
     inp = contiguous(inp)
     out = memory.empty(inp.shape)
-    kernel(out.reshape(-1), inp.reshape(-1), parts_for(inp.size, numba.get_num_threads()))
+    kernel(out.reshape(-1), inp.reshape(-1), parts_for(inp.size))
     return out, inp
 
 
 def _backward(kernel, dout, cache):
     shapes.same(dout=dout, cache=cache)
     dout, dinp = contiguous(dout), memory.empty(dout.shape)
-    kernel(dinp.reshape(-1), dout.reshape(-1), cache.reshape(-1), parts_for(dout.size, numba.get_num_threads()))
+    kernel(dinp.reshape(-1), dout.reshape(-1), cache.reshape(-1), parts_for(dout.size))
     return (dinp,)
 
 

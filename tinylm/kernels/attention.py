@@ -15,12 +15,12 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from ..ops import shapes
 from ..ops.random import DropoutKey
 from . import memory
+from .fork import thread_count
 from .jit import parallel, serial
 from .matmul import contiguous, dot, inlined_tile
 from .registers import LINE
@@ -374,7 +374,7 @@ def _arguments(shape, heads, rate, key, scale, window, matrices, blocks, scores)
     """What both drivers take from `window` on; scratch for so many T x D, BLOCK_ROWS x D, and BLOCK_ROWS x T."""
     B, T, width = shape
     D, window = width // (3 * heads), window or T
-    parts = max(1, min(numba.get_num_threads(), B * heads))
+    parts = max(1, min(thread_count(), B * heads))
     columns, height = _whole.py_func(D), _whole.py_func(T)
     ld = _line_up.py_func(height)
     floats = (matrices * height * columns + BLOCK_ROWS * (blocks * columns + scores * ld + 1) + TILE * TILE)
@@ -484,7 +484,7 @@ def attention_extend(inp, past_keys, past_values, length, heads, scale=None, win
         return attention_forward(inp, heads, scale=scale, window=window)[0]
     out = memory.empty((B, T, C))
     work = B * T * stop * C
-    parts = max(1, min(numba.get_num_threads(), heads, work // 100_000))
+    parts = max(1, min(thread_count(), heads, work // 100_000))
     _extend(out, inp, past_keys, past_values, length, heads, np.int64(window or stop),
             memory.empty((parts, -(-heads // parts) * stop)), _scale(scale, C // heads), parts)
     return out

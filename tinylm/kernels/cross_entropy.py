@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from ..ops import shapes
@@ -89,7 +88,7 @@ def cross_entropy_forward(logits, targets):
     shapes.tokens(targets, logits.shape[-1], "targets")
     logits, targets = contiguous(logits), _ids(targets)
     losses, log_sums, prob = memory.empty(len(targets)), memory.empty(len(targets)), memory.empty(logits.shape)
-    parts = parts_for(logits.size, numba.get_num_threads())
+    parts = parts_for(logits.size)
     _losses(losses, log_sums, logits, targets, parts)
     _probabilities(prob, logits, log_sums, parts)
     return losses, CrossEntropyCache(prob, targets)
@@ -131,7 +130,7 @@ def linear_cross_entropy_forward(inp, weight, bias, targets):
     for block in _blocks(len(inp), len(array)):
         logits = matmul(inp[block], weight, transpose_b=True, bias=bias)
         _losses(losses[block], log_sums[block], logits, targets[block],
-                parts_for(logits.size, numba.get_num_threads()))
+                parts_for(logits.size))
     return losses, LinearCrossEntropyCache(inp, array, bias, targets, log_sums)
 
 
@@ -142,7 +141,7 @@ def linear_cross_entropy_backward(dlosses, cache, add_to=None):
 
     def gradients(logits, block):
         _gradients(logits, logits, log_sums[block], targets[block], dlosses[block],
-                   parts_for(logits.size, numba.get_num_threads()))
+                   parts_for(logits.size))
 
     return _backward(gradients, inp, weight, bias, add_to)
 
@@ -155,7 +154,7 @@ def linear_cross_entropy(inp, weight, bias, targets, dlosses, add_to=None):
 
     def gradients(logits, block):
         _losses_and_gradients(losses[block], logits, targets[block], dlosses[block],
-                              parts_for(logits.size, numba.get_num_threads()))
+                              parts_for(logits.size))
 
     return losses, *_backward(gradients, inp, weight, bias, add_to)
 

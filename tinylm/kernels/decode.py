@@ -20,6 +20,7 @@ from ..ops.decode import BEFORE1, BEFORE2, HIDDEN, DecodeWeights, check_decode
 from ..ops.precision import autocast
 from . import memory
 from .activations import _squared_relu_forward_range
+from .fork import thread_count
 from .int8 import BLOCK_ROWS, PackedInt8, int8_rows
 from .jit import parallel, serial
 from .layernorm import _forward_row
@@ -320,7 +321,7 @@ def _run_together(threads):
 
 def _threads(bytes_):
     """How many threads are worth trying, if they can wait for each other."""
-    threads = numba.get_num_threads()
+    threads = thread_count()
     return threads if threads > 1 and bytes_ >= SHARED_BYTES and _run_together(threads) else 1
 
 

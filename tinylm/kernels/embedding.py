@@ -1,7 +1,6 @@
 """Twins of `tinylm.ops.embedding`."""
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ..ops import shapes
@@ -58,7 +57,7 @@ def embedding_forward(tokens, token_weight, position_weight=None, start=0):
                                 f"there are {len(positions)}")
     ids = np.require(tokens, np.int32, ["C", "A", "W"])
     out = memory.empty((*tokens.shape, token_weight.shape[1]))
-    _forward(out, ids, token_weight, positions[start:stop], parts_for(out.size, numba.get_num_threads()))
+    _forward(out, ids, token_weight, positions[start:stop], parts_for(out.size))
     return out, EmbeddingCache(ids, token_weight, position_weight, start)
 
 
@@ -71,5 +70,5 @@ def embedding_backward(dout, cache, add_to=None):
     # Without positions, their gradient is added up and forgotten: a few rows, not worth a second kernel.
     into = np.zeros(dout.shape[1:], np.float32) if dposition_weight is None else \
         dposition_weight[start:start + tokens.shape[1]]
-    _backward(dtoken_weight, into, contiguous(dout), tokens, parts_for(dout.size, numba.get_num_threads()))
+    _backward(dtoken_weight, into, contiguous(dout), tokens, parts_for(dout.size))
     return dtoken_weight, dposition_weight

@@ -1,7 +1,6 @@
 """Twins of `tinylm.ops.gated_conv`: a row of channels at a time, so that a vector is full whatever the filter."""
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ..ops import shapes
@@ -92,7 +91,7 @@ def gated_conv_forward(inp, weight, before=None):
     B, T = inp.shape[:2]
     before = np.zeros((B, K - 1, C), np.float32) if before is None else contiguous(before)
     out, mixed = memory.empty((B, T, C)), memory.empty((B, T, C))
-    _forward(out, mixed, inp, weight, before, parts_for(inp.size, numba.get_num_threads()))
+    _forward(out, mixed, inp, weight, before, parts_for(inp.size))
     return out, GatedConvCache(inp, weight, before, mixed)
 
 
@@ -103,7 +102,7 @@ def gated_conv_backward(dout, cache, add_to=None):
     B, T, C = mixed.shape
     dinp, dmixed = memory.empty(inp.shape), memory.empty(mixed.shape)
     dweight = add_to[0] if add_to else np.zeros(weight.shape, np.float32)
-    chunks, parts = chunks_of(B * T), parts_for(inp.size, numba.get_num_threads())
+    chunks, parts = chunks_of(B * T), parts_for(inp.size)
     _backward_gate(dinp, dmixed, contiguous(dout), inp, mixed, parts)
     partial = memory.empty((chunks, weight.size))
     _backward_conv(dinp, partial, dmixed, inp, weight, before, min(chunks, parts))

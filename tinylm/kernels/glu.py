@@ -5,7 +5,6 @@ and which ones those are must not depend on the threads, or on how many tokens a
 """
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ..ops import shapes
@@ -79,7 +78,7 @@ def _forward(kernel, gate, value):
     shapes.same(gate=gate, value=value)
     gate, value = contiguous(gate), contiguous(value)
     out, rows = memory.empty(gate.shape), (-1, gate.shape[-1])
-    kernel(out.reshape(rows), gate.reshape(rows), value.reshape(rows), parts_for(out.size, numba.get_num_threads()))
+    kernel(out.reshape(rows), gate.reshape(rows), value.reshape(rows), parts_for(out.size))
     return out, GLUCache(gate, value)
 
 
@@ -88,7 +87,7 @@ def _backward(kernel, dout, cache):
     shapes.same(dout=dout, gate=gate)
     dgate, dvalue, rows = memory.empty(gate.shape), memory.empty(gate.shape), (-1, gate.shape[-1])
     kernel(*(x.reshape(rows) for x in (dgate, dvalue, contiguous(dout), gate, value)),
-           parts_for(gate.size, numba.get_num_threads()))
+           parts_for(gate.size))
     return dgate, dvalue
 
 

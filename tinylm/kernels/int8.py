@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from ..ops import shapes
@@ -169,7 +168,7 @@ def int8_linear(inp, weight):
     shapes.linear(inp, weight.array.codes, None)
     inp, (M, K) = contiguous(inp), weight.array.codes.shape
     rows = inp.reshape(-1, K)
-    parts = max(1, min(len(rows), parts_for(len(rows) * weight.words.size, numba.get_num_threads())))
+    parts = max(1, min(len(rows), parts_for(len(rows) * weight.words.size)))
     out = memory.empty((*inp.shape[:-1], M))
     _linear(out.reshape(len(rows), M), rows, weight.words, weight.scale,
             memory.empty((parts, -(-K // WORD) * WORD), np.int8), memory.empty((parts, weight.scale.size), np.int32),

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from ..ops.precision import CHUNK, LARGEST, SMALLEST
 from . import memory
+from .fork import thread_count
 from .jit import inlined, parallel, serial, serial_in_order
 from .quantize import largest, quantize_row, to_code
 from .registers import get, put
@@ -261,7 +261,7 @@ def _turn_all(part, panels, words, N, count, parts):
 def _turned(words, N, count):
     """Panels of a matrix whose N columns are the rows of words (N, count)."""
     panels = memory.empty(-(-N // WIDE) * WIDE * count, np.int32)
-    _turn_all(panels, words.reshape(-1), N, count, parts_for(words.size, numba.get_num_threads()))
+    _turn_all(panels, words.reshape(-1), N, count, parts_for(words.size))
     return panels
 
 
@@ -273,19 +273,19 @@ def round_rows(x):
     """(words (N, K/2), steps (chunks, N)) of float32 x (N, K)."""
     N, K = x.shape
     words, steps = memory.empty((N, -(-K // 2)), np.int32), memory.empty((_chunks(K), N))
-    _round_rows(words.view(np.int16), steps, x, parts_for(x.size, numba.get_num_threads()))
+    _round_rows(words.view(np.int16), steps, x, parts_for(x.size))
     return words, steps
 
 
 def _columns(x, width, between, of_chunk, size):
     K, N = x.shape
-    panels, threads = -(-N // width), numba.get_num_threads()
+    panels, threads = -(-N // width), thread_count()
     across, together = panels * width, -(-panels // max(-(-N // TOGETHER), -(-threads // _chunks(K)) if K else 1))
     words = memory.empty(size, np.int32)
     steps = memory.empty((_chunks(K) if x.dtype != np.int8 else 0, across))
     steps[:, N:] = 0
     tasks = _chunks(K) * -(-across // (together * width))
-    parts = min(tasks, parts_for(x.size, threads))
+    parts = min(tasks, parts_for(x.size))
     _round_columns(words, steps, x.reshape(-1), N, K, width, together, between, of_chunk,
                    np.zeros(together * width, x.dtype),
                    memory.empty((parts, 3, together * width + EIGHT), np.int32), parts)
@@ -313,15 +313,15 @@ def _strips_for(x):
     """(strips, their steps, zeros, scratch, parts) for `_round_both` and `_quantize_both` of x (N, M)."""
     N, M = x.shape
     chunks, tiles = _chunks(N), -(-M // ROWS)
-    parts = min(chunks, parts_for(x.size, numba.get_num_threads()))
+    parts = min(chunks, parts_for(x.size))
     strips, steps = memory.empty(chunks * tiles * STRIP, np.int32), memory.empty((chunks, tiles * ROWS))
     steps[:, M:] = 0
     return strips, steps, np.zeros(M, np.float32), memory.empty((parts, 3, tiles * ROWS + EIGHT), np.int32), parts
 
 
-def a_chunk_for_each(threads, x):
+def a_chunk_for_each_thread(x):
     """Whether columns of x (N, M) are enough for threads that share its rows: there is a step for CHUNK of them."""
-    return len(x) > CHUNK * (threads - 1)
+    return len(x) > CHUNK * (thread_count() - 1)
 
 
 def round_both(x, factor=None):
@@ -369,7 +369,7 @@ def round_panels(b, transposed):
         N, K = b.shape
         if b.dtype == np.int8:
             words, steps = memory.empty((N, -(-K // 2)), np.int32), memory.empty((0, N))
-            _widen_rows(words.view(np.int16), b, parts_for(b.size, numba.get_num_threads()))
+            _widen_rows(words.view(np.int16), b, parts_for(b.size))
         else:
             words, of_rows = round_rows(b)
             steps = memory.empty((len(of_rows), -(-N // WIDE) * WIDE))
@@ -458,7 +458,7 @@ def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N
     if row_scale is not None:
         steps = steps.copy()
         steps[:, :M] *= row_scale.reshape(-1)
-    rows, columns = grid(M, N, numba.get_num_threads())
+    rows, columns = grid(M, N, thread_count())
     _product_pairs(out, start, lds, css, words.reshape(-1), steps, transpose_a, panels, column_steps, M, N, K,
                    columns, rows * columns)
 
@@ -514,7 +514,7 @@ def _raise_columns(part, panels, codes, absent, scratch, parts):
 
 def ternary_panels(codes, transposed):
     """Panels of a ternary matrix b (K, N), or (N, K) if transposed, int8: words of codes + 1."""
-    threads = parts_for(codes.size, numba.get_num_threads())
+    threads = parts_for(codes.size)
     if transposed:
         N, K = codes.shape
         words = memory.empty((N, -(-K // 4)), np.int32)
@@ -583,7 +583,7 @@ def _product_bytes(part, out, a, minus_sums, steps, b, M, N, words, totals, colu
 def multiply_bytes(a, scale, panels, N):
     """out (M, N) = scale steps (a b): a as `Bytes`, b in `ternary_panels`; sums are exact."""
     M, count = a.words.shape
-    out, cut = memory.empty((M, N)), grid(M, N, numba.get_num_threads())
+    out, cut = memory.empty((M, N)), grid(M, N, thread_count())
     # Panels hold weights + 1: the sums of a are taken away again.
     _product_bytes(out.reshape(-1), a.words.reshape(-1), a.minus_sums, a.steps * scale, panels, M, N, count,
                    memory.empty((cut[0] * cut[1], ROWS * WIDE + 16), np.int32), cut[1], cut[0] * cut[1])

@@ -1,7 +1,6 @@
 """Twins of `tinylm.ops.layernorm`: a head norm is a LayerNorm of shorter rows, each with its own weights."""
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ..ops import shapes
@@ -80,7 +79,7 @@ def layernorm_forward(inp, weight, bias=None, eps=1e-5):
     rows = inp.reshape(-1, inp.shape[-1])
     out, mean, rstd = memory.empty(inp.shape), memory.empty(len(rows)), memory.empty(len(rows))
     _forward(out.reshape(rows.shape), mean, rstd, rows, weight, NONE if bias is None else bias, eps,
-             parts_for(inp.size, numba.get_num_threads()))
+             parts_for(inp.size))
     stat = (*inp.shape[:-1], 1)
     return out, LayerNormCache(inp, weight, bias, mean.reshape(stat), rstd.reshape(stat))
 
@@ -97,7 +96,7 @@ def layernorm_backward(dout, cache, add_to=None):
     dinp = memory.empty(inp.shape)
     partial, partial_bias = memory.empty((chunks, C)), memory.empty((chunks, 0 if dbias is None else C))
     _backward(dinp.reshape(rows.shape), partial, partial_bias, drows, rows, weight, mean.reshape(-1),
-              rstd.reshape(-1), min(chunks, parts_for(inp.size, numba.get_num_threads())))
+              rstd.reshape(-1), min(chunks, parts_for(inp.size)))
     add_in_order(dweight, partial)
     if dbias is not None:
         add_in_order(dbias, partial_bias)
@@ -136,7 +135,7 @@ def headnorm_forward(inp, heads, weight, bias, eps=1e-5):
     rows = inp.reshape(-1, heads, inp.shape[-1] // heads)
     out, mean, rstd = memory.empty(inp.shape), memory.empty(rows.shape[:2]), memory.empty(rows.shape[:2])
     _head_forward(out.reshape(rows.shape), mean, rstd, rows, weight.reshape(heads, -1), bias.reshape(heads, -1), eps,
-                  parts_for(inp.size, numba.get_num_threads()))
+                  parts_for(inp.size))
     stat = (*inp.shape[:-1], heads, 1)
     return out, LayerNormCache(inp, weight, bias, mean.reshape(stat), rstd.reshape(stat))
 
@@ -154,7 +153,7 @@ def headnorm_backward(dout, cache, add_to=None):
     partial, partial_bias = memory.empty((2, chunks, C))
     _head_backward(dinp.reshape(rows.shape), partial, partial_bias, dout.reshape(rows.shape), rows,
                    weight.reshape(heads, -1), mean.reshape(-1, heads), rstd.reshape(-1, heads),
-                   min(chunks, parts_for(inp.size, numba.get_num_threads())))
+                   min(chunks, parts_for(inp.size)))
     add_in_order(dweight, partial)
     add_in_order(dbias, partial_bias)
     return dinp, dweight, dbias
@@ -207,7 +206,7 @@ def rmsnorm_forward(inp, weight, eps=1e-5):
     inp = contiguous(inp)
     rows = inp.reshape(-1, inp.shape[-1])
     out, rrms = memory.empty(inp.shape), memory.empty(len(rows))
-    _rms_forward(out.reshape(rows.shape), rrms, rows, weight, eps, parts_for(inp.size, numba.get_num_threads()))
+    _rms_forward(out.reshape(rows.shape), rrms, rows, weight, eps, parts_for(inp.size))
     return out, RMSNormCache(inp, weight, rrms.reshape(*inp.shape[:-1], 1))
 
 
@@ -222,6 +221,6 @@ def rmsnorm_backward(dout, cache, add_to=None):
     chunks = chunks_of(len(rows))
     partial = memory.empty((chunks, C))
     _rms_backward(dinp.reshape(rows.shape), partial, dout.reshape(rows.shape), rows, weight, rrms.reshape(-1),
-                  min(chunks, parts_for(inp.size, numba.get_num_threads())))
+                  min(chunks, parts_for(inp.size)))
     add_in_order(dweight, partial)
     return dinp, dweight

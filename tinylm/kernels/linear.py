@@ -1,7 +1,6 @@
 """Twins of `tinylm.ops.linear`: three matrix products and a column sum."""
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ..ops import shapes
@@ -32,7 +31,7 @@ def add_column_sums(out, inp):
     """out (M,) += the sum of the rows of inp (N, M)."""
     chunks = chunks_of(len(inp))
     partial = memory.empty((chunks, inp.shape[1]))
-    _column_sums(partial, inp, min(chunks, parts_for(inp.size, numba.get_num_threads())))
+    _column_sums(partial, inp, min(chunks, parts_for(inp.size)))
     add_in_order(out, partial)
 
 

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from . import memory
+from .fork import thread_count
 from .jit import parallel, serial
 from .simd import (
     ROWS,
@@ -222,7 +222,7 @@ def peak(instruction: str, seconds: float = 0.3) -> float | None:
     if not has(instruction):
         return None
     what = INSTRUCTIONS[instruction]
-    threads = numba.get_num_threads()
+    threads = thread_count()
     out = memory.empty(threads * what.room, what.inp.dtype)
     return _best(lambda: what.spin(out, what.inp, TURNS, threads), what.operations * TURNS * threads, seconds)
 
@@ -280,13 +280,13 @@ def read_bandwidth(size: int = 1 << 28, seconds: float = 0.3) -> float:
 
     A size that fits into a cache gives the speed of that cache.
     """
-    threads, x = numba.get_num_threads(), _ones(size)
+    threads, x = thread_count(), _ones(size)
     passes, out = max(1, ENOUGH // x.nbytes), memory.empty(threads * WIDE)
     return _best(lambda: _read_all(out, x, passes, threads), passes * x.nbytes, seconds)
 
 
 def copy_bandwidth(size: int = 1 << 28, seconds: float = 0.3) -> float:
     """Bytes a second, read and written ones together, when half of `size` bytes is copied to the other half."""
-    threads, x, out = numba.get_num_threads(), _ones(size // 2), _ones(size // 2)
+    threads, x, out = thread_count(), _ones(size // 2), _ones(size // 2)
     passes = max(1, ENOUGH // x.nbytes)
     return _best(lambda: _copy_all(out, x, passes, threads), passes * 2 * x.nbytes, seconds)

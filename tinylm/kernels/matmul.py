@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from ..config import PRECISIONS
 from ..ops import shapes
 from ..ops.precision import precision
 from . import memory
-from .integers import BothWays, a_chunk_for_each, grid, multiply_pairs, round_both, round_panels
+from .fork import thread_count
+from .integers import BothWays, a_chunk_for_each_thread, grid, multiply_pairs, round_both, round_panels
 from .jit import inlined, parallel, serial
 from .memory import contiguous
 from .registers import LINE, ask, get, put
@@ -282,7 +282,7 @@ def _scale_rows(part, out, inp, scale, parts):
 
 def scale_rows(out, inp, scale):
     """out = inp scale for rows (N, K) and scale (N, 1) or (1, 1); returns out, which may be inp."""
-    _scale_rows(out, inp, contiguous(scale).reshape(-1), parts_for(out.size, numba.get_num_threads()))
+    _scale_rows(out, inp, contiguous(scale).reshape(-1), parts_for(out.size))
     return out
 
 
@@ -341,7 +341,7 @@ def both_ways(x, factor=None):
 
     In int16 both are rounded in one go.
     """
-    if precision() == "int16" and a_chunk_for_each(numba.get_num_threads(), x):
+    if precision() == "int16" and a_chunk_for_each_thread(x):
         rounded_both = round_both(x, factor)
         return rounded_both, rounded_both
     return x, x if factor is None else scale_rows(memory.empty(x.shape), x, factor.reshape(-1, 1))
@@ -398,7 +398,7 @@ def _panels(b, N, K, transposed):
     if precision() == "bfloat16" and has_tiles():
         return pack_strips(b, N, K, transposed, True)
     packed = memory.empty(K * packed_columns(N))
-    _pack(packed, b, 1 if transposed else N, K if transposed else 1, N, K, numba.get_num_threads())
+    _pack(packed, b, 1 if transposed else N, K if transposed else 1, N, K, thread_count())
     return packed
 
 
@@ -406,7 +406,7 @@ def multiply(out, start, lds, css, a, b, packed, M, N, K, transpose_a, transpose
     """out = start + a b on flat float32 arrays that fit; see `_share` for start.  packed: b's panels, or None."""
     if M == 0 or N == 0:
         return
-    threads = numba.get_num_threads()
+    threads = thread_count()
     if packed is None and M <= FEW_ROWS and transpose_b and not transpose_a:
         _few_rows(out, start, lds, css, a, b, M, N, K, threads)
         return

@@ -5,38 +5,48 @@ shelf when the last array that uses it is gone, which Python's reference countin
 """
 from __future__ import annotations
 
+import ctypes
 import math
-from collections import defaultdict
+from functools import cache, lru_cache
 
 import numpy as np
 
 SMALL = 4096     # bytes
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
-_shelf: dict[int, list[tuple[np.ndarray, int]]] = defaultdict(list)  # (memory, where it is aligned)
 
 
-def _fresh(size: int) -> tuple[np.ndarray, int]:
-    raw = np.empty(size + _ALIGNMENT, np.uint8)
-    return raw, raw.ctypes.data + -raw.ctypes.data % _ALIGNMENT
+@cache
+def _lender(size: int):
+    """A function that lends blocks of `size` bytes: what an array can stand on, and what gives its memory back."""
+    shelf: list[tuple[np.ndarray, int]] = []  # (memory, where it is aligned)
+
+    class Block(ctypes.c_char * size):
+        def __del__(self):
+            shelf.append(self.memory)
+
+    def lend():
+        try:
+            memory = shelf.pop()
+        except IndexError:
+            raw = np.empty(size + _ALIGNMENT, np.uint8)
+            memory = raw, raw.ctypes.data + -raw.ctypes.data % _ALIGNMENT
+        block = Block.from_address(memory[1])
+        block.memory = memory
+        return block
+
+    return lend
 
 
-class _Block:
-    """Lends its memory to arrays and gives it back when it is no longer needed."""
-
-    __slots__ = ("__array_interface__", "_memory", "_size")
-
-    def __init__(self, shape, dtype):
-        size = math.prod(shape) * dtype.itemsize
-        # Eight sizes to each power of two: nearly equal requests share memory, at most 1/8 is lost.
-        step = max(_ALIGNMENT, 1 << max(0, size.bit_length() - 4))
-        self._size = -(-max(size, 1) // step) * step
-        free = _shelf[self._size]
-        self._memory = free.pop() if free else _fresh(self._size)
-        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str,
-                                    "data": (self._memory[1], False)}
-
-    def __del__(self, _shelf=_shelf):  # bound here: at the interpreter's end the module's names go first
-        _shelf[self._size].append(self._memory)
+@lru_cache(4096)
+def _room(shape, dtype):
+    """(shape as a tuple, dtype, the lender of blocks of that size, or None where there is none)"""
+    shape, dtype = (shape,) if isinstance(shape, int) else tuple(shape), np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < SMALL:
+        return shape, dtype, None
+    # Eight sizes to each power of two: nearly equal requests share memory, at most 1/8 is lost.
+    step = max(_ALIGNMENT, 1 << max(0, size.bit_length() - 4))
+    return shape, dtype, _lender(-(-size // step) * step)
 
 
 def empty(shape, dtype=np.float32) -> np.ndarray:
@@ -44,10 +54,8 @@ def empty(shape, dtype=np.float32) -> np.ndarray:
 
     From SMALL bytes on it stands on a 64-byte boundary; below, numpy's own allocator is quicker than lending.
     """
-    shape, dtype = (shape,) if isinstance(shape, int) else tuple(shape), np.dtype(dtype)
-    if math.prod(shape) * dtype.itemsize < SMALL:
-        return np.empty(shape, dtype)
-    return np.asarray(_Block(shape, dtype))
+    shape, dtype, lend = _room(shape, dtype)
+    return np.empty(shape, dtype) if lend is None else np.ndarray(shape, dtype, lend())
 
 
 def contiguous(x, dtype=np.float32):

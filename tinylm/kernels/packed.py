@@ -7,7 +7,6 @@ for all rows, is what the sums start from.  With AVX2 a register is half a block
 """
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ..ops.packed import check_product, pack_ternary, unpack_ternary
@@ -201,7 +200,7 @@ def packed_product(packed, inp, rows):
     out = memory.empty((len(tokens), 32 * groups), np.int32)
     start = -padded.sum(1, dtype=np.int32, keepdims=True)
     _product(out, words_of(packed), padded.view(np.int32), start,
-             max(1, min(groups, parts_for(len(tokens) * packed.size, numba.get_num_threads()))))
+             max(1, min(groups, parts_for(len(tokens) * packed.size))))
     return np.ascontiguousarray(out[:, :rows]).reshape(*inp.shape[:-1], rows)
 
 
@@ -211,7 +210,7 @@ def packed_bitlinear(inp, packed, scale, rows):
     inp = contiguous(inp)
     tokens = inp.reshape(-1, inp.shape[-1])
     groups, blocks = packed.shape[:2]
-    parts = max(1, min(len(tokens), parts_for(len(tokens) * packed.size, numba.get_num_threads())))
+    parts = max(1, min(len(tokens), parts_for(len(tokens) * packed.size)))
     out = memory.empty((*inp.shape[:-1], rows))
     _bitlinear(out.reshape(len(tokens), rows), tokens, words_of(packed), np.float32(scale),
                memory.empty((parts, 16 * blocks), np.int8), memory.empty((parts, 32 * groups), np.int32),

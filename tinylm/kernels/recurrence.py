@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from ..ops import shapes
 from ..ops.recurrence import RecurrenceCache
 from . import memory
+from .fork import thread_count
 from .jit import parallel, serial
 from .matmul import contiguous
 from .vector_math import sigmoid32
@@ -74,7 +74,7 @@ def _backward(part, dforget, dvalue, doutput, dbias, later, dout, hidden, forget
 
 def _tasks(B, C):
     """(channels that a task takes through time, threads): all of a text's, unless threads would have unequal work."""
-    pieces, threads = -(-C // CHANNELS), numba.get_num_threads()
+    pieces, threads = -(-C // CHANNELS), thread_count()
     blocks = min(pieces, threads // math.gcd(B, threads))
     width = -(-pieces // blocks) * CHANNELS
     return width, min(threads, B * -(-C // width))

@@ -1,7 +1,6 @@
 """Dropout masks from counters, and twins of `tinylm.ops.residual`."""
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ..ops import shapes
@@ -117,7 +116,7 @@ def _drop(inp, branch, rate, key):
     columns = branch.shape[-1]
     rows = branch.reshape(-1, columns)
     out = memory.empty(branch.shape)
-    parts = parts_for(branch.size, numba.get_num_threads())
+    parts = parts_for(branch.size)
     _residual_dropout(out.reshape(rows.shape), _NO_ROWS if inp is None else contiguous(inp).reshape(rows.shape),
                       rows, *mask_scratch(parts, columns), *mask_arguments(key, rate), parts)
     return out
@@ -138,7 +137,7 @@ def add(x, y):
     shapes.same(x=x, y=y)
     x, y = contiguous(x), contiguous(y)
     out = memory.empty(x.shape)
-    _residual(out.reshape(-1), x.reshape(-1), y.reshape(-1), parts_for(out.size, numba.get_num_threads()))
+    _residual(out.reshape(-1), x.reshape(-1), y.reshape(-1), parts_for(out.size))
     return out
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import functools
 
-import numba
 import numpy as np
 
 from ..ops import shapes
@@ -52,7 +51,7 @@ def _turned(inp, heads, base, start, sign):
     inp = contiguous(inp)
     out = memory.empty(inp.shape)
     cos, sin = _angles(inp.shape[1], inp.shape[2] // (3 * heads), base, start)
-    _turn_all(out, inp, heads, cos, sin, sign, parts_for(inp.size, numba.get_num_threads()))
+    _turn_all(out, inp, heads, cos, sin, sign, parts_for(inp.size))
     return out
 
 

@@ -1,6 +1,7 @@
 """How rows are shared among threads, and how sums over rows stay the same for any number of threads."""
 from __future__ import annotations
 
+from .fork import thread_count
 from .jit import serial
 
 CHUNK_ROWS = 64     # rows summed by one thread before partial sums are added in order; never depends
@@ -8,9 +9,9 @@ CHUNK_ROWS = 64     # rows summed by one thread before partial sums are added in
 MIN_ELEMENTS = 16_384  # below this, starting a second thread costs more than it saves
 
 
-def parts_for(elements: int, threads: int) -> int:
+def parts_for(elements: int) -> int:
     """How many parts to cut `elements` of light work into."""
-    return max(1, min(threads, elements // MIN_ELEMENTS))
+    return max(1, min(thread_count(), elements // MIN_ELEMENTS))
 
 
 def chunks_of(rows: int) -> int:

@@ -1,14 +1,14 @@
 """Twins of `tinylm.ops.ternary`."""
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ..ops import shapes
 from ..ops.precision import precision
 from ..ops.ternary import LARGEST_CODE, SMALLEST_SCALE, BitLinearCache, Ternary
 from . import memory
-from .integers import a_chunk_for_each, bytes_for, multiply_bytes, quantize_both, ternary_panels
+from .fork import thread_count
+from .integers import a_chunk_for_each_thread, bytes_for, multiply_bytes, quantize_both, ternary_panels
 from .jit import parallel, serial
 from .matmul import FEW_ROWS, both_ways, contiguous, matmul, scale_rows
 from .optimizer import CHUNK
@@ -48,12 +48,12 @@ def _codes(part, codes, weight, scale, parts):
 def ternarize(weight):
     """See `tinylm.ops.ternarize`; float32."""
     weight = contiguous(weight)
-    flat, threads = weight.reshape(-1), numba.get_num_threads()
+    flat, threads = weight.reshape(-1), thread_count()
     partial = memory.empty(max(1, -(-flat.size // CHUNK)), np.float64)
     _magnitudes(partial, flat, min(partial.size, threads))
     scale = np.float32(max(float(partial.sum()) / max(1, flat.size), SMALLEST_SCALE))
     codes = memory.empty(weight.shape, np.int8)
-    _codes(codes.reshape(-1), flat, scale, parts_for(flat.size, threads))
+    _codes(codes.reshape(-1), flat, scale, parts_for(flat.size))
     return Ternary(codes, scale)
 
 
@@ -81,7 +81,7 @@ def quantize_activations(inp):
     inp = contiguous(inp)
     rows = inp.reshape(-1, inp.shape[-1])
     values, scale = memory.empty(inp.shape), memory.empty((*inp.shape[:-1], 1))
-    _quantize(values.reshape(rows.shape), scale.reshape(-1), rows, parts_for(inp.size, numba.get_num_threads()))
+    _quantize(values.reshape(rows.shape), scale.reshape(-1), rows, parts_for(inp.size))
     return values, scale
 
 
@@ -120,13 +120,13 @@ def _quantized(rows):
     """8-bit codes of rows (N, K), as `Bytes`."""
     codes = bytes_for(rows)
     _codes_rows(codes.words.view(np.int8), codes.minus_sums, codes.steps, rows,
-                parts_for(rows.size, numba.get_num_threads()))
+                parts_for(rows.size))
     return codes
 
 
 def _quantized_both(rows, factor):
     """(`_quantized` rows (N, K), factor rows to be multiplied as the transposed a) for factor (N,)."""
-    if a_chunk_for_each(numba.get_num_threads(), rows):
+    if a_chunk_for_each_thread(rows):
         return quantize_both(rows, factor)
     return _quantized(rows), scale_rows(memory.empty(rows.shape), rows, factor.reshape(-1, 1))
 
@@ -146,7 +146,7 @@ def bitlinear_forward(inp, ternary, activation_bits=0):
         values = quantized.words.view(np.int8)
         if N <= FEW_ROWS:
             out = memory.empty((N, len(codes)))
-            _few_tokens(out, values, quantized.steps * scale, codes, parts_for(codes.size, numba.get_num_threads()))
+            _few_tokens(out, values, quantized.steps * scale, codes, parts_for(codes.size))
         else:
             out = multiply_bytes(quantized, scale, ternary_panels(codes, True), len(codes))
         inp, inp_scale = values[:, :K].reshape(inp.shape), quantized.steps.reshape(*inp.shape[:-1], 1)

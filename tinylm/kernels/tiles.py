@@ -7,10 +7,10 @@ Elsewhere the operands are rounded and the float32 kernel multiplies them.
 """
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from . import memory
+from .fork import thread_count
 from .jit import parallel, serial
 from .rows import parts_for
 from .simd import (
@@ -83,7 +83,7 @@ def pack_strips(x, rows, K, along_rows, turned):
     strips = -(-rows // STRIP)
     out = memory.empty(strips * -(-K // STRIP) * STEP_WORDS, np.int32)
     _pack(out, x, 1 if along_rows else rows, K if along_rows else 1, K, rows, turned,
-          max(1, min(strips, parts_for(rows * K, numba.get_num_threads()))))
+          max(1, min(strips, parts_for(rows * K))))
     return out
 
 
@@ -173,7 +173,7 @@ _UNSCALED = np.zeros(0, np.float32)
 def multiply_strips(out, start, lds, css, a, b, M, N, K, row_scale=None):
     """out = start + row_scale (a b) for packed a and b; see `matmul._share` for start."""
     blocks = -(-M // STRIP) * -(-N // STRIP)
-    parts = max(1, min(blocks, numba.get_num_threads()))
+    parts = max(1, min(blocks, thread_count()))
     scale = _UNSCALED if row_scale is None else np.require(row_scale.reshape(-1), np.float32, ["C", "A", "W"])
     scratch = memory.empty((parts, STRIP * STRIP))
     _product(out, start, lds, css, a, b, M, N, K, scale, TILE_SHAPES, scratch, blocks, parts)
@@ -197,5 +197,5 @@ def _round(part, out, x, parts):
 def rounded(x):
     """Twin of `tinylm.ops.precision.round_bfloat16`; float32."""
     out = memory.empty(x.shape)
-    _round(out.reshape(-1), x.reshape(-1), parts_for(x.size, numba.get_num_threads()))
+    _round(out.reshape(-1), x.reshape(-1), parts_for(x.size))
     return out

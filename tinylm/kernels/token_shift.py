@@ -1,7 +1,6 @@
 """Twins of `tinylm.ops.token_shift`."""
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ..ops import shapes
@@ -68,7 +67,7 @@ def token_shift_forward(inp, mix, before=None):
     if before is None:
         before = np.zeros((inp.shape[0], inp.shape[2]), np.float32)
     out = memory.empty(inp.shape)
-    _forward(out, inp, contiguous(before), _share(mix), parts_for(inp.size, numba.get_num_threads()))
+    _forward(out, inp, contiguous(before), _share(mix), parts_for(inp.size))
     return out, TokenShiftCache(inp, mix, before)
 
 
@@ -82,6 +81,6 @@ def token_shift_backward(dout, cache, add_to=None):
     chunks = chunks_of(B * T)
     partial = memory.empty((chunks, C))
     _backward(dinp, partial, dout, inp, contiguous(before), np.zeros(C, np.float32), _share(mix),
-              min(chunks, parts_for(inp.size, numba.get_num_threads())))
+              min(chunks, parts_for(inp.size)))
     add_in_order(dmix, partial)
     return dinp, dmix

@@ -1,0 +1,54 @@
+"""Recycled memory: nobody may get what somebody still holds, and it must come back."""
+from __future__ import annotations
+
+import gc
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinylm.kernels import memory
+from tinylm.kernels.fork import thread_count
+
+SHAPE = 3, 70_001  # of no kernel: nothing else takes this memory meanwhile
+
+
+def _place(array):
+    return array.__array_interface__["data"][0]
+
+
+@pytest.mark.parametrize("keep", [lambda x: x, lambda x: x[1:, ::3], lambda x: x.reshape(-1).view(np.int32),
+                                  lambda x: memoryview(x), lambda x: np.lib.stride_tricks.as_strided(x, (2,), (8,))],
+                         ids=["itself", "a view", "other words", "a buffer", "strides"])
+def test_memory_is_lent_again_only_when_nobody_holds_it(keep):
+    first = memory.empty(SHAPE)
+    place, held = _place(first), keep(first)
+    del first
+    gc.collect()
+    assert _place(second := memory.empty(SHAPE)) != place
+    del held, second
+    gc.collect()
+    assert place in {_place(array) for array in [memory.empty(SHAPE) for _ in range(2)]}
+
+
+@given(st.lists(st.integers(0, 300), max_size=3).map(tuple), st.sampled_from([np.float32, np.int8, "f8", np.int32]))
+def test_arrays_are_what_was_asked_for_and_do_not_overlap(shape, dtype):
+    arrays = [memory.empty(shape, dtype) for _ in range(3)]
+    for number, array in enumerate(arrays):
+        assert (array.shape, array.dtype) == (shape, np.dtype(dtype))
+        assert array.flags.c_contiguous and array.flags.writeable and array.flags.aligned
+        assert array.nbytes < memory.SMALL or _place(array) % 64 == 0
+        array.fill(number)
+    assert all((array == number).all() for number, array in enumerate(arrays))
+
+
+def test_the_number_of_threads_is_numbas():
+    before = numba.get_num_threads()
+    try:
+        for count in (1, before):
+            numba.set_num_threads(count)
+            assert thread_count() == count
+    finally:
+        numba.set_num_threads(before)
