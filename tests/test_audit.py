@@ -12,6 +12,7 @@ from tinylm.audit import causality, floor, gradients, streaming, suite, threads,
 from tinylm.audit.shrink import shrink
 from tinylm.errors import CheckFailed
 from tinylm.layers import Attention, Block, Head, LayerNorm, Parameters, Residual
+from tinylm.layers.base import Replaced
 from tinylm.ops.random import dropout_key
 from tinylm.text.tokenizer import char_tokenizer
 from tinylm.units import Loss
@@ -42,7 +43,9 @@ def bolt(request):
 
 def operations(**replaced):
     """tinylm.ops with some functions replaced."""
-    return types.SimpleNamespace(**{n: getattr(ops, n) for n in ops.__all__} | replaced)
+    found = Replaced(ops)
+    vars(found).update(replaced)
+    return found
 
 
 def fast_operations(**replaced):
@@ -104,6 +107,8 @@ def test_layers_one_by_one(model, rng):
 
 def plant(monkeypatch, name, wrong):
     monkeypatch.setattr(ops, name, wrong)
+    if hasattr(ops.ternary, name):  # where others of its module find it
+        monkeypatch.setattr(ops.ternary, name, wrong)
 
 
 def attention_without_its_softmax_sum(dout, cache):

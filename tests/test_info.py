@@ -165,6 +165,13 @@ def test_trace_names_every_shape(capsys):
     assert all(x["seconds"] > 0 for x in found["layers"])
 
 
+def test_maps_that_are_done_together_have_shapes_and_no_time_of_their_own(capsys):
+    found = answer(capsys, "trace", "thunderbolt-tiny", "--batch-size", 1, "--context", 3)["layers"]
+    alone = {x["name"].rpartition(".")[2] for x in found if x["seconds"] is None}
+    assert alone == {"forget", "value", "output"}
+    assert all(x["out_axes"] == ["B", "T", "C"] for x in found if x["seconds"] is None)
+
+
 def test_axes_keep_their_names_where_sizes_agree():
     model = gpt(vocab=12, hidden=36)  # V = C and F = 3 C
     params = Parameters(model.parameters())

@@ -27,6 +27,7 @@ import numpy as np
 from .. import ops
 from ..errors import CheckFailed
 from ..layers import Layer, Parameter, Parameters, Pass, Tape
+from ..layers.base import Replaced
 from ..ops.random import DropoutKey
 from .result import Check
 
@@ -131,14 +132,12 @@ class GradientReport:
 
 
 # ------------------------------------------------------------------------- straight through roundings
-class _Recorded:
+class _Recorded(Replaced):
     """The operations, keeping what was rounded and what it was rounded to, in the order of the calls."""
 
     def __init__(self):
+        super().__init__(ops)
         self.points = []
-
-    def __getattr__(self, name):
-        return getattr(ops, name)
 
     def ternarize(self, weight):
         ternary = ops.ternarize(weight)
@@ -151,14 +150,12 @@ class _Recorded:
         return ops.bitlinear_forward(inp, ternary, activation_bits)
 
 
-class _Frozen:
+class _Frozen(Replaced):
     """The operations with the roundings of a recorded pass: moved where their argument moves, and no jumps."""
 
     def __init__(self, recorded):
+        super().__init__(ops)
         self._points = iter(recorded.points)
-
-    def __getattr__(self, name):
-        return getattr(ops, name)
 
     def ternarize(self, weight):
         at, rounded = next(self._points)

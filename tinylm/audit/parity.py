@@ -631,6 +631,45 @@ def _bound_bitlinear(c, want):
             "dweight": gamma(n + 3) * dweight, "dweight added": gamma(n + 4) * (dweight + np.abs(c["dweight"]))}
 
 
+def _draw_bitlinears(rng, B, T, K, widths, bits, tokens, precision):
+    return {"inp": _draw_activations(rng, B, T, K, tokens), "weights": [_normal(rng, M, K) for M in widths],
+            "douts": [_normal(rng, B, T, M) for M in widths], "into": [_normal(rng, M, K) for M in widths],
+            "bits": bits, "precision": precision}
+
+
+def _run_bitlinears(f, c):
+    ternaries = [f.ternarize(_single(weight)) for weight in c["weights"]]
+    inp = _single(c["inp"]) if c["bits"] else c["inp"]
+    douts = [_single(dout) for dout in c["douts"]] if _in_bytes(c) else c["douts"]
+    into = [x.copy() for x in c["into"]]
+    with autocast(c["precision"]):
+        outs, caches = f.bitlinears_forward(inp, ternaries, c["bits"])
+        if c["bits"]:
+            caches = [cache._replace(inp_scale=cache.inp_scale.astype(c["inp"].dtype)) for cache in caches]
+        dinp, dweights = f.bitlinears_backward(douts, caches)
+        returned = f.bitlinears_backward(douts, caches, add_to=into)[1]
+    _expect(all(x is y for x, y in zip(returned, into, strict=True)),
+            "bitlinears_backward with add_to should return those arrays as dweights")
+    found = {"outs": outs, "dweights": dweights, "dweights added": into}
+    return {"dinp": dinp} | {f"{name}[{i}]": x for name, arrays in found.items() for i, x in enumerate(arrays)}
+
+
+def _bound_bitlinears(c, want):
+    found, dinp = {}, 0.0
+    for i, (weight, dout, into) in enumerate(zip(c["weights"], c["douts"], c["into"], strict=True)):
+        one = {"inp": c["inp"], "weight": weight, "dout": dout, "dweight": into, "bits": c["bits"],
+               "precision": c["precision"]}
+        bound = _bound_bitlinear(one, {"out": want[f"outs[{i}]"]})
+        found |= {f"{to}[{i}]": bound[of]
+                  for to, of in (("outs", "out"), ("dweights", "dweight"), ("dweights added", "dweight added"))}
+        codes, scale = ops.ternarize(_single(weight))
+        # The roundings of the sum are those of at most |dout| and half a step of it.
+        size = 1.01 * np.abs(_rows(dout)) + (np.abs(_rows(dout)).max(-1, keepdims=True) / 127 if _in_bytes(c) else 0.0)
+        dinp = dinp + gamma(len(c["weights"]) + 1) * float(scale) * (size @ np.abs(codes).astype(np.float64))
+        dinp = dinp + _rows(np.broadcast_to(bound["dinp"], c["inp"].shape))
+    return found | {"dinp": dinp.reshape(c["inp"].shape)}
+
+
 def _draw_packed(rng, N, M, K, tokens):
     return {"codes": rng.integers(-1, 2, (M, K)).astype(np.int8), "inp": _draw_activations(rng, 1, N, K, tokens)[0],
             "scale": np.float32(rng.uniform(0.01, 1))}
@@ -1080,6 +1119,10 @@ OPERATIONS: dict[str, Operation] = {
                            {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "M": EDGES, "bits": (0, 8), "tokens": TOKENS,
                             "weights": WEIGHTS, "precision": PRECISIONS},
                            _draw_bitlinear, _run_bitlinear, _bound_bitlinear),
+    "bitlinears": Operation(("bitlinears_forward", "bitlinears_backward"),
+                            {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "widths": ((1,), (33, 33), (16, 97, 5)),
+                             "bits": (0, 8), "tokens": TOKENS, "precision": PRECISIONS},
+                            _draw_bitlinears, _run_bitlinears, _bound_bitlinears),
     "packed": Operation(("pack_ternary", "unpack_ternary", "packed_product", "packed_bitlinear"),
                         {"N": (0, 1, 2, 5), "M": EDGES, "K": EDGES, "tokens": TOKENS[:2]},
                         _draw_packed, _run_packed, _bound_packed),

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import ops
 from ..layers import Layer, Parameters, Pass, Tape
+from ..layers.base import Replaced
 from ..ops.random import dropout_key, generator
 from . import causality, floor, gradients, packing, parity, streaming, threads, unitcheck
 from .result import Check
@@ -129,29 +130,25 @@ def model_parity(model: Layer, kernels: ModuleType, rng: np.random.Generator) ->
     return Check("kernels.model", True, worst, f"losses and {len(want) - 1} gradients agree with the definitions")
 
 
-class _CodesOf:
+class _CodesOf(Replaced):
     """The kernels, keeping the activation codes of every ternary product."""
 
     def __init__(self, kernels):
-        self._kernels, self.codes = kernels, []
-
-    def __getattr__(self, name):
-        return getattr(self._kernels, name)
+        super().__init__(kernels)
+        self.codes = []
 
     def bitlinear_forward(self, inp, ternary, activation_bits=0):
-        out, cache = self._kernels.bitlinear_forward(inp, ternary, activation_bits)
+        out, cache = self._operations.bitlinear_forward(inp, ternary, activation_bits)
         self.codes.append(cache.inp)
         return out, cache
 
 
-class _WithCodes:
+class _WithCodes(Replaced):
     """The definitions in float64, with codes chosen in float32; distances: the farthest of each from what it rounds."""
 
     def __init__(self, chosen):
+        super().__init__(ops)
         self._codes, self.distances = iter(chosen.codes), []
-
-    def __getattr__(self, name):
-        return getattr(ops, name)
 
     def ternarize(self, weight):
         codes, scale = ops.ternarize(weight.astype(np.float32))

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
+from ..config import PRECISIONS
 from ..layers import Layer, Pass, Tape
 from ..ops.random import dropout_key
 from ..threads import cpu_threads
@@ -23,8 +24,8 @@ LARGE = {"M": 200, "K": 150, "N": 170, "B": 3, "T": 97, "C": 130, "V": 110, "H":
          "decayed": "half", "scale": 0.25, "transpose_a": True, "transpose_b": False,
          "codes": False, "positions": True, "weights": "normal", "tokens": "normal", "bits": 8, "state": True,
          "lower": 0.45, "gates": 0.0, "before": True, "taps": 8, "pairs": 16, "window": 40,
-         "flat": True, "temperature": 0.8, "precision": "bfloat16",
-         "scaled": "rows"}
+         "flat": True, "temperature": 0.8, "precision": "float32",
+         "scaled": "rows", "widths": (70, 150, 64)}
 
 
 def same_bits(compute: Callable[[], Mapping[str, np.ndarray]], what: str, *, counts: Sequence[int] = COUNTS,
@@ -50,13 +51,20 @@ def same_bits(compute: Callable[[], Mapping[str, np.ndarray]], what: str, *, cou
                                        f"{repeats} times each")
 
 
+def large(name: str) -> list[dict]:
+    """The sizes at which an operation of the parity check is shared out to threads, at each precision it has."""
+    sizes = {k: LARGE[k] for k in OPERATIONS[name].sizes}
+    return [{**sizes, "precision": precision} for precision in PRECISIONS] if "precision" in sizes else [sizes]
+
+
 def kernels(f: ModuleType, *, counts: Sequence[int] = COUNTS, repeats: int = 3) -> Check:
     """Every operation of the parity check, on larger inputs; stops at the first that differs."""
     for name, operation in OPERATIONS.items():
-        case = operation.draw(np.random.default_rng(0), **{k: LARGE[k] for k in operation.sizes})
-        found = same_bits(lambda o=operation, c=case: o.run(f, c), name, counts=counts, repeats=repeats)
-        if not found.ok:
-            return found
+        for sizes in large(name):
+            case = operation.draw(np.random.default_rng(0), **sizes)
+            found = same_bits(lambda o=operation, c=case: o.run(f, c), name, counts=counts, repeats=repeats)
+            if not found.ok:
+                return found
     return Check("threads", True, 0.0,
                  f"{len(OPERATIONS)} families of kernels: {found.detail.split(': ', 1)[1]}")
 

@@ -243,7 +243,8 @@ def trace(name: str, vocab: int | None, batch_size: int, context: int | None, ev
     sizes = {"B": batch_size, "T": context, **describe.axis_sizes(model)}
     console().print(f"[bold]{subject.name}[/]: " + " · ".join(f"{k} {v:,}" for k, v in sizes.items() if k != "3C"))
     _print_tree(layers if every else _without_repeats(layers))
-    note(f"ms: {backend}, the shortest of {describe.PASSES} passes, layers inside included\n"
+    together = "; without ms: done together, by the layer around" * any(x.seconds is None for x in layers)
+    note(f"ms: {backend}, the shortest of {describe.PASSES} passes, layers inside included{together}\n"
          f"V: {subject.vocab_from}", quiet)
 
 
@@ -293,7 +294,7 @@ def _print_tree(layers: list) -> None:
         label = x.name.removeprefix(parent)
         shape = f"{_axes(x.inp_axes)} → {_axes(x.out_axes)}"
         table.add_row(_guides(layers, i) + label, shape, f"{x.parameters:,}" if x.parameters else "",
-                      f"{x.flops / 1e3:,.1f}" if x.flops else "", f"{1e3 * x.seconds:.2f}",
+                      f"{x.flops / 1e3:,.1f}" if x.flops else "", "" if x.seconds is None else f"{1e3 * x.seconds:.2f}",
                       style="bold" if x.depth == 0 else None)
     console().print(table)
 

@@ -28,6 +28,7 @@ from .. import kernels, models
 from ..errors import DataMissing, TinylmError, UsageError
 from ..kernels import memory
 from ..layers import Layer, Parameters, Pass
+from ..layers.base import Replaced
 from ..layers.basic import NORM_EPS
 from ..models.base import Memory
 from ..models.thunderbolt import Thunderbolt
@@ -53,14 +54,12 @@ class PackedWeight(NamedTuple):
     rows: int
 
 
-class _Operations:
+class _Operations(Replaced):
     """The operations f, with ternary layers that take packed weights, and a head with 8 bits if there is one."""
 
     def __init__(self, f, head=None):
+        super().__init__(f)
         self._f, self._head = f, head
-
-    def __getattr__(self, name):
-        return getattr(self._f, name)
 
     def bitlinear_forward(self, inp, weight, activation_bits=0):
         if isinstance(weight, PackedWeight):

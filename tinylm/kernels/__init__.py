@@ -40,7 +40,14 @@ from .recurrence import recurrence_backward, recurrence_forward
 from .residual import add, dropout_backward, dropout_forward, residual_backward, residual_forward
 from .rope import rope_backward, rope_forward
 from .sampling import draw_token, likeliest
-from .ternary import bitlinear_backward, bitlinear_forward, quantize_activations, ternarize
+from .ternary import (
+    bitlinear_backward,
+    bitlinear_forward,
+    bitlinears_backward,
+    bitlinears_forward,
+    quantize_activations,
+    ternarize,
+)
 from .token_shift import token_shift_backward, token_shift_forward
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))

@@ -559,7 +559,7 @@ def _tile_bytes(totals, a, ia, rs, b, ib, words, rows):
 
 
 @serial
-def _share_bytes(out, a, minus_sums, steps, b, M, N, words, totals, first, last, left, right):
+def _share_bytes(out, start, lds, css, a, minus_sums, steps, b, M, N, words, totals, first, last, left, right):
     for t in range(first, last):
         row = t * ROWS
         rows = min(ROWS, M - row)
@@ -567,24 +567,34 @@ def _share_bytes(out, a, minus_sums, steps, b, M, N, words, totals, first, last,
             _tile_bytes(totals, a, row * words, words, b, column * words, words, rows)
             for r in range(rows):
                 total = add_integers(load_integers(totals, r * WIDE), spread_integer(minus_sums, row + r))
+                columns = min(WIDE, N - column)
+                begin = get(start, (row + r) * lds + column * css, wide(), columns)
                 put(out, (row + r) * N + column,
-                    multiply_add(wide(), to_float(total), spread(steps, row + r, wide())), min(WIDE, N - column))
+                    multiply_add(begin, to_float(total), spread(steps, row + r, wide())), columns)
 
 
 @parallel
-def _product_bytes(part, out, a, minus_sums, steps, b, M, N, words, totals, columns, parts):
+def _product_bytes(part, out, start, lds, css, a, minus_sums, steps, b, M, N, words, totals, columns, parts):
     tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
     rows, r, c = parts // columns, part // columns, part % columns
-    _share_bytes(out, a, minus_sums, steps, b, M, N, words, totals[part],
+    _share_bytes(out, start, lds, css, a, minus_sums, steps, b, M, N, words, totals[part],
                  tiles * r // rows, tiles * (r + 1) // rows,
                  panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
 
 
-def multiply_bytes(a, scale, panels, N):
-    """out (M, N) = scale steps (a b): a as `Bytes`, b in `ternary_panels`; sums are exact."""
+_NOTHING = np.zeros(WIDE, np.float32), 0, 0
+
+
+def multiply_bytes(a, scale, panels, N, add_to=None):
+    """out (M, N) = scale steps (a b), added to an array if one is given: a as `Bytes`, b in `ternary_panels`.
+
+    What is scaled is exact.
+    """
     M, count = a.words.shape
-    out, cut = memory.empty((M, N)), grid(M, N, thread_count())
+    out, cut = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, thread_count())
+    flat = out.reshape(-1)
     # Panels hold weights + 1: the sums of a are taken away again.
-    _product_bytes(out.reshape(-1), a.words.reshape(-1), a.minus_sums, a.steps * scale, panels, M, N, count,
+    _product_bytes(flat, *(_NOTHING if add_to is None else (flat, N, 1)), a.words.reshape(-1), a.minus_sums,
+                   a.steps * scale, panels, M, N, count,
                    memory.empty((cut[0] * cut[1], ROWS * WIDE + 16), np.int32), cut[1], cut[0] * cut[1])
     return out

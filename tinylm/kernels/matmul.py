@@ -121,14 +121,17 @@ def _copy_rows(panel, at, b, first, ks, K, columns, like):
 
 
 @serial
-def _convert(out, inp):
+def _convert(out, inp, factor):
     for i in range(inp.size):
-        out[i] = np.float32(inp[i])
+        out[i] = np.float32(inp[i]) * factor
 
 
 @serial
-def pack_panel(panel, at, b, first, ks, cs, K, columns, width):
-    """panel[at + k width + j] = b[first + k ks + j cs] for k < K and j < columns; 0 beyond."""
+def pack_panel(panel, at, b, first, ks, cs, factor, fs, K, columns, width):
+    """panel[at + k width + j] = b[first + k ks + j cs] for k < K and j < columns; 0 beyond.
+
+    Numbers that are not float32 are multiplied with factor[k fs].
+    """
     if cs == 1 and panel.dtype == b.dtype:
         if width == WIDE:
             _copy_rows(panel, at, b, first, ks, K, columns, wide())
@@ -139,7 +142,8 @@ def pack_panel(panel, at, b, first, ks, cs, K, columns, width):
         return
     if cs == 1:
         for k in range(K):
-            _convert(panel[at + k * width:at + k * width + columns], b[first + k * ks:first + k * ks + columns])
+            _convert(panel[at + k * width:at + k * width + columns], b[first + k * ks:first + k * ks + columns],
+                     factor[k * fs])
     j, whole = columns if cs == 1 else np.int64(0), 0
     if ks == 1 and panel.dtype == b.dtype:  # squares of eight are turned in registers
         whole = K // EIGHT * EIGHT
@@ -154,7 +158,7 @@ def pack_panel(panel, at, b, first, ks, cs, K, columns, width):
         for c in range(j, columns):
             source, target = first + c * cs, at + c
             for k in range(block, min(block + LINE, K)):
-                panel[target + k * width] = b[source + k * ks]
+                panel[target + k * width] = np.float32(b[source + k * ks]) * factor[k * fs]
     if columns < width:
         for k in range(K):
             for c in range(columns, width):
@@ -220,9 +224,12 @@ def _share(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, first, last
 
 
 @parallel
-def _pack(part, packed, b, ks, cs, N, K, parts):
-    """All panels of b, in the order of their columns; panel p starts at K times its first column."""
-    panels = (N + WIDE - 1) // WIDE
+def _pack(part, packed, b, ks, cs, factor, N, K, parts):
+    """All panels of b, in the order of their columns; panel p starts at K times its first column.
+
+    factor    (1,) or (K,), for b that is not float32
+    """
+    panels, fs = (N + WIDE - 1) // WIDE, 0 if factor.size == 1 else 1
     if cs == 1:  # all columns of some rows
         low, high, first, last = K * part // parts, K * (part + 1) // parts, np.int64(0), N
     else:
@@ -231,8 +238,8 @@ def _pack(part, packed, b, ks, cs, N, K, parts):
     column = first
     while column < last:
         width = panel_width(N - column)
-        pack_panel(packed, column * K + low * width, b, low * ks + column * cs, ks, cs, high - low,
-                   min(width, N - column), width)
+        pack_panel(packed, column * K + low * width, b, low * ks + column * cs, ks, cs, factor[low * fs:], fs,
+                   high - low, min(width, N - column), width)
         column += width
 
 
@@ -394,12 +401,24 @@ def _operand(b):
     return contiguous(b, np.int8 if b.dtype == np.int8 else np.float32)
 
 
-def _panels(b, N, K, transposed):
+_UNSCALED = np.ones(1, np.float32)
+
+
+def _panels(b, N, K, transposed, factor=_UNSCALED):
     if precision() == "bfloat16" and has_tiles():
         return pack_strips(b, N, K, transposed, True)
     packed = memory.empty(K * packed_columns(N))
-    _pack(packed, b, 1 if transposed else N, K if transposed else 1, N, K, thread_count())
+    _pack(packed, b, 1 if transposed else N, K if transposed else 1, factor, N, K, thread_count())
     return packed
+
+
+def pack_scaled(codes, factor):
+    """factor codes for int8 codes (K, N), packed to be multiplied as b as it stands; in float32.
+
+    factor    float32 (1,), or (K,): one number for each row
+    """
+    K, N = codes.shape
+    return Packed(codes, _panels(codes.reshape(-1), N, K, False, factor), _NO_STEPS, False, PRECISIONS[0])
 
 
 def multiply(out, start, lds, css, a, b, packed, M, N, K, transpose_a, transpose_b):

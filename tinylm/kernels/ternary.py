@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..config import PRECISIONS
 from ..ops import shapes
 from ..ops.precision import precision
 from ..ops.ternary import LARGEST_CODE, SMALLEST_SCALE, BitLinearCache, Ternary
@@ -10,7 +11,7 @@ from . import memory
 from .fork import thread_count
 from .integers import a_chunk_for_each_thread, bytes_for, multiply_bytes, quantize_both, ternary_panels
 from .jit import parallel, serial
-from .matmul import FEW_ROWS, both_ways, contiguous, matmul, scale_rows
+from .matmul import FEW_ROWS, both_ways, contiguous, matmul, pack, pack_scaled, scale_rows
 from .optimizer import CHUNK
 from .quantize import quantize_row
 from .rows import parts_for
@@ -131,40 +132,67 @@ def _quantized_both(rows, factor):
     return _quantized(rows), scale_rows(memory.empty(rows.shape), rows, factor.reshape(-1, 1))
 
 
-def bitlinear_forward(inp, ternary, activation_bits=0):
-    """See `tinylm.ops.bitlinear_forward`; float32.
+def bitlinears_forward(inp, ternaries, activation_bits=0):
+    """See `tinylm.ops.bitlinears_forward`; float32.
 
-    For activation_bits 8 the product is one of bytes: exact, and the same at every precision.  Codes are int8.
+    For activation_bits 8 the products are of bytes: exact, and the same at every precision.  Codes are int8.
     """
-    codes, scale = ternary
-    shapes.linear(inp, codes, None)
+    for ternary in ternaries:
+        shapes.linear(inp, ternary.codes, None)
     inp, inp_scale = contiguous(inp), None
     rows = inp.reshape(-1, inp.shape[-1])
-    N, K = rows.shape
     if activation_bits:
         quantized = _quantized(rows)
-        values = quantized.words.view(np.int8)
-        if N <= FEW_ROWS:
-            out = memory.empty((N, len(codes)))
-            _few_tokens(out, values, quantized.steps * scale, codes, parts_for(codes.size))
-        else:
-            out = multiply_bytes(quantized, scale, ternary_panels(codes, True), len(codes))
-        inp, inp_scale = values[:, :K].reshape(inp.shape), quantized.steps.reshape(*inp.shape[:-1], 1)
+        outs = [_product_of_bytes(quantized, ternary) for ternary in ternaries]
+        inp = quantized.words.view(np.int8)[:, :rows.shape[1]].reshape(inp.shape)
+        inp_scale = quantized.steps.reshape(*inp.shape[:-1], 1)
     else:
-        out = matmul(rows, codes, transpose_b=True, row_scale=_one(scale))
-    return out.reshape(*inp.shape[:-1], len(codes)), BitLinearCache(inp, inp_scale, ternary)
+        outs = [matmul(rows, codes, transpose_b=True, row_scale=_one(scale)) for codes, scale in ternaries]
+    return ([out.reshape(*inp.shape[:-1], out.shape[-1]) for out in outs],
+            [BitLinearCache(inp, inp_scale, ternary) for ternary in ternaries])
+
+
+def _product_of_bytes(quantized, ternary):
+    codes, scale = ternary
+    N = len(quantized.words)
+    if N > FEW_ROWS:
+        return multiply_bytes(quantized, scale, ternary_panels(codes, True), len(codes))
+    out = memory.empty((N, len(codes)))
+    _few_tokens(out, quantized.words.view(np.int8), quantized.steps * scale, codes, parts_for(codes.size))
+    return out
+
+
+def bitlinears_backward(douts, caches, add_to=None):
+    """See `tinylm.ops.bitlinears_backward`.  Adds to the arrays of add_to."""
+    inp, inp_scale, _ = caches[0]
+    values, exact = inp.reshape(-1, inp.shape[-1]), precision() == PRECISIONS[0]
+    values, factor = contiguous(values, values.dtype), None if inp_scale is None else inp_scale.reshape(-1)
+    # In float32 codes are scaled while they are packed, else products, and rows of dout.
+    inputs = (pack(values, transpose_b=False) if factor is None or not exact else
+              pack_scaled(values, contiguous(factor)))
+    dinp, dweights = None, []
+    for i, (dout, (_, _, (codes, scale))) in enumerate(zip(douts, caches, strict=True)):
+        drows = contiguous(dout).reshape(-1, dout.shape[-1])
+        if factor is not None and precision() == "int16":
+            as_rows, as_columns = _quantized_both(drows, factor)
+            dinp = multiply_bytes(as_rows, scale, ternary_panels(codes, False), codes.shape[1], dinp)
+        elif exact:
+            as_columns = drows
+            dinp = matmul(drows, pack_scaled(codes, _one(scale)[0]), add_to=dinp)
+        else:
+            as_rows, as_columns = both_ways(drows, factor)
+            dinp = matmul(as_rows, codes, row_scale=_one(scale), add_to=dinp)
+        dweights.append(matmul(as_columns, inputs, transpose_a=True, add_to=add_to[i] if add_to else None))
+    return dinp.reshape(inp.shape), dweights
+
+
+def bitlinear_forward(inp, ternary, activation_bits=0):
+    """See `tinylm.ops.bitlinear_forward`; float32."""
+    (out,), (cache,) = bitlinears_forward(inp, (ternary,), activation_bits)
+    return out, cache
 
 
 def bitlinear_backward(dout, cache, add_to=None):
     """See `tinylm.ops.bitlinear_backward`.  Adds to the array of add_to."""
-    values, inp_scale, (codes, scale) = cache
-    dout = contiguous(dout)
-    rows, drows = values.reshape(-1, values.shape[-1]), dout.reshape(-1, dout.shape[-1])
-    if inp_scale is not None and precision() == "int16":
-        as_rows, as_columns = _quantized_both(drows, inp_scale.reshape(-1))
-        dinp = multiply_bytes(as_rows, scale, ternary_panels(codes, False), codes.shape[1])
-    else:
-        as_rows, as_columns = both_ways(drows, None if inp_scale is None else inp_scale.reshape(-1))
-        dinp = matmul(as_rows, codes, row_scale=_one(scale))
-    dweight = matmul(as_columns, contiguous(rows, rows.dtype), transpose_a=True, add_to=add_to[0] if add_to else None)
-    return dinp.reshape(values.shape), dweight
+    dinp, (dweight,) = bitlinears_backward((dout,), (cache,), add_to)
+    return dinp, dweight

@@ -78,6 +78,19 @@ class Pass:
         return out
 
 
+class Replaced:
+    """Operations of which a subclass replaces some; what is made of a replaced one is made of the new one, too."""
+
+    def __init__(self, operations):
+        self._operations = operations
+
+    def __getattr__(self, name):
+        return getattr(self._operations, name)
+
+    def bitlinears_forward(self, inp, ternaries, activation_bits=0):
+        return zip(*(self.bitlinear_forward(inp, ternary, activation_bits) for ternary in ternaries))
+
+
 class Cost(NamedTuple):
     """What one token costs at inference, counted by the definition and not by what a compiler makes of it.
 

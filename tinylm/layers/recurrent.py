@@ -29,9 +29,12 @@ class BitLinear(Layer):
     def own_parameters(self):
         return [self.weight]
 
+    def ternary(self, run):
+        """What the weight is multiplied as."""
+        return run.once(self.weight.name, run.f.ternarize)
+
     def forward(self, inp, run):
-        ternary = run.once(self.weight.name, run.f.ternarize)
-        out, cache = run.f.bitlinear_forward(inp, ternary, self.activation_bits)
+        out, cache = run.f.bitlinear_forward(inp, self.ternary(run), self.activation_bits)
         run.remember(self, cache)
         return run.seen(self, inp, out)
 
@@ -128,7 +131,11 @@ class Recurrence(Layer):
         return [self.bias]
 
     def forward(self, inp, run, state=None):
-        gates = [layer.forward(inp, run) for layer in (self.forget, self.value, self.output)]
+        layers = self.forget, self.value, self.output
+        gates, caches = run.f.bitlinears_forward(inp, [layer.ternary(run) for layer in layers],
+                                                 self.value.activation_bits)
+        run.remember(self, caches)
+        gates = [run.seen(layer, inp, gate) for layer, gate in zip(layers, gates, strict=True)]
         before = None if state is None else state.get(self.name)
         mixed, cache = run.f.recurrence_forward(*gates, run.p[self.bias.name], before, self.lower)
         run.remember(self, cache)
@@ -139,9 +146,9 @@ class Recurrence(Layer):
     def backward(self, dout, run):
         dmixed = self.norm.backward(self.proj.backward(dout, run), run)
         *dgates, _ = run.f.recurrence_backward(dmixed, run.recall(self), add_to=(run.g[self.bias.name],))
-        dinp = self.output.backward(dgates[2], run)
-        dinp = run.f.add(dinp, self.value.backward(dgates[1], run))
-        return run.f.add(dinp, self.forget.backward(dgates[0], run))
+        dinp, _ = run.f.bitlinears_backward(dgates, run.recall(self), add_to=[
+            run.g[layer.weight.name] for layer in (self.forget, self.value, self.output)])
+        return dinp
 
     def costs(self, context):
         C = self.bias.size

@@ -182,7 +182,7 @@ class LayerTrace:
     inp_axes, out_axes   their names: "B", "T", "C", "3C", "F", "V", or the number
     parameters   own ones and those inside
     flops        a token, forward, those inside included
-    seconds      those inside included
+    seconds      those inside included; None for maps of one input that their layer does together
     """
 
     name: str
@@ -194,7 +194,7 @@ class LayerTrace:
     out_axes: tuple[str, ...]
     parameters: int
     flops: float
-    seconds: float
+    seconds: float | None
 
 
 def trace(model: Layer, params: Parameters, f, batch: int, context: int) -> list[LayerTrace]:
@@ -222,7 +222,7 @@ def trace(model: Layer, params: Parameters, f, batch: int, context: int) -> list
         yield LayerTrace(
             layer.name, type(layer).__name__, depth, inp, _axes(model, layer, inp, False),
             out, _axes(model, layer, out, True), sum(p.size for p in layer.parameters()),
-            2 * sum(part.multiplies(context) for part in layer.walk()), seconds[layer.name])
+            2 * sum(part.multiplies(context) for part in layer.walk()), seconds.get(layer.name))
         for child in layer.children():
             yield from visit(child, depth + 1)
 

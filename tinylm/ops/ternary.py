@@ -94,3 +94,22 @@ def bitlinear_backward(dout, cache, add_to=None):
         drows, rows = drows * inp_scale.reshape(-1, 1), rows.astype(np.int8)        # codes stay integers
     dweight = matmul(drows, rows, transpose_a=True, add_to=add_to[0] if add_to else None)
     return dinp.reshape(values.shape), dweight
+
+
+def bitlinears_forward(inp, ternaries, activation_bits=0):
+    """`bitlinear_forward` of one input with several weights: (outs, caches), one of each for a weight.
+
+    Shapes    inp (..., K), ternaries (M, K) each -> outs (..., M) each
+    """
+    outs, caches = zip(*(bitlinear_forward(inp, ternary, activation_bits) for ternary in ternaries))
+    return list(outs), list(caches)
+
+
+def bitlinears_backward(douts, caches, add_to=None):
+    """Return (dinp, dweights): what reaches an input that was used several times is the sum.
+
+    add_to    a sequence of arrays that the gradients of the weights are added to
+    """
+    dinps, dweights = zip(*(bitlinear_backward(dout, cache, add_to and add_to[i:i + 1])
+                            for i, (dout, cache) in enumerate(zip(douts, caches, strict=True))))
+    return sum(dinps[1:], start=dinps[0]), list(dweights)
