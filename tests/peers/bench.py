@@ -59,7 +59,7 @@ WORKS = {
 }
 LONGEST = 1800  # seconds that a run may take before it counts as failed
 HOPELESS = 1 / 4  # of the best speed: below it a mode is not run again
-COMPILING = 60    # seconds that torch.compile takes once, as "expected" is meant
+COMPILING = {"train": 60, "decode": 300}  # seconds that torch.compile takes once, as "expected" is meant
 PEAK_SECONDS = 1.0
 BUSY = 0.8      # share of as many times one thread's peak as there are threads
 
@@ -91,6 +91,8 @@ def pairs(given) -> dict[str, str]:
 @click.option("--patience", type=click.FloatRange(0.1), default=20.0, show_default=True, metavar="SECONDS",
               help="For all steps of a run but the first. Where that is too short for a warm-up and five windows, what "
               "steps there are count; where one step takes twice as long, PyTorch gets a smaller batch.")
+@click.option("--compile-patience", "compile_patience", type=click.FloatRange(0.1), default=900.0, show_default=True,
+              metavar="SECONDS", help="For a whole run of torch.compile, which cannot be hurried; then it is given up.")
 @click.option("--cpu-threads", type=click.IntRange(1), help="Default: all processors; decoding also with one.")
 @click.option("--dropout", type=click.Choice(["0", "preset"]), default="0", show_default=True,
               help="None anywhere, or what each preset says.")
@@ -98,12 +100,13 @@ def pairs(given) -> dict[str, str]:
               help="Set a variable of PyTorch's processes; may be given more than once.")
 @click.option("--json", "path", type=click.Path(dir_okay=False, path_type=Path), default="bench-peers.json",
               show_default=True, help="Write everything here, also what tables.py makes Markdown of.")
-def main(works, modes, repeats, seconds, patience, cpu_threads, dropout, settings, path):
+def main(works, modes, repeats, seconds, patience, compile_patience, cpu_threads, dropout, settings, path):
     """Compare tinylm's speed with PyTorch's, optimizer step included."""
     most = processors.resolve(cpu_threads)[0]
     report = {"when": time.strftime("%Y-%m-%d %H:%M:%S"), "system": platform.platform(),
               "python": platform.python_version(), "threads": most, "dropout": dropout, "seconds": seconds,
-              "patience": patience, "repeats": repeats, "torch_env": settings, "works": []}
+              "patience": patience, "compile_patience": compile_patience, "repeats": repeats,
+              "torch_env": settings, "works": []}
     out = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
     jobs = [(name, count) for name in works
             for count in sorted({1, most} if WORKS[name]["kind"] == "decode" else {most})]
@@ -115,7 +118,7 @@ def main(works, modes, repeats, seconds, patience, cpu_threads, dropout, setting
             if WORKS[name]["kind"] == "product":
                 result = {"work": name, **child("ternary.py", {"seconds": seconds}, {})}
             else:
-                result = compare(name, modes, repeats, seconds, patience, count, dropout, settings)
+                result = compare(name, modes, repeats, seconds, patience, compile_patience, count, dropout, settings)
             report["works"].append(result)
             for part in tables.shown(result):
                 out.print(part)
@@ -126,7 +129,7 @@ def main(works, modes, repeats, seconds, patience, cpu_threads, dropout, setting
                 tell(f"about {max(1, round(left / 60))} min more")
     finally:  # what is measured is kept, whatever stops the rest
         path.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    sys.exit(1 if any("error" in run for run in all_runs(report)) else 0)
+    sys.exit(1 if any("error" in run and "given_up" not in run for run in all_runs(report)) else 0)
 
 
 def all_runs(report: dict) -> list[dict]:
@@ -148,12 +151,12 @@ def foreseen(name: str, modes, repeats: int, seconds: float, patience: float) ->
     total = 0.0
     for mode in (MODES[mode] for mode in modes_of(name, modes)):
         once = mode.engine == "torch" and (mode.precision == "bfloat16" or WORKS[name]["kind"] == "decode")
-        total += run * (1 if once else repeats) + COMPILING * mode.compiled
+        total += run * (1 if once else repeats) + COMPILING[WORKS[name]["kind"]] * mode.compiled
     return total
 
 
-def compare(name: str, modes, repeats: int, seconds: float, patience: float, threads: int, dropout: str,
-            settings: dict[str, str]) -> dict:
+def compare(name: str, modes, repeats: int, seconds: float, patience: float, compile_patience: float, threads: int,
+            dropout: str, settings: dict[str, str]) -> dict:
     """All modes of one work, in turn; `settings` are variables of PyTorch's processes."""
     work = {key: value for key, value in WORKS[name].items() if key != "expected"}
     flags = {**work["flags"], **({"dropout": 0.0} if dropout == "0" else {})}
@@ -166,7 +169,8 @@ def compare(name: str, modes, repeats: int, seconds: float, patience: float, thr
             found.append(child("child.py", {
                 "engine": engine, "compiled": compiled, "precision": precision, "head_bits": head_bits,
                 "kind": work["kind"], "preset": work["preset"], "vocab": work["vocab"], "flags": flags,
-                "seconds": seconds, "patience": patience, "threads": threads}, settings if engine == "torch" else {}))
+                "seconds": seconds, "patience": patience, "threads": threads}, settings if engine == "torch" else {},
+                compile_patience if compiled else LONGEST))
         streams = {run["bytes_per_token"] for found in runs.values() for run in found if "bytes_per_token" in run}
         peaks.append(child("child.py", {"engine": "peak", "threads": threads, "seconds": PEAK_SECONDS,
                                         "bytes": sorted(streams)}, {}))
@@ -181,9 +185,10 @@ def compare(name: str, modes, repeats: int, seconds: float, patience: float, thr
 
 
 def is_worth_it(found: list[dict], all_found) -> bool:
-    """Whether a mode should run once more: what is far behind cannot change the comparison."""
+    """Whether a mode should run once more: what is far behind, or was given up, cannot change the comparison."""
     best = max((speed(run) for runs in all_found for run in runs if "tokens_per_step" in run), default=0.0)
-    return not any("unsupported" in run or ("tokens_per_step" in run and speed(run) < HOPELESS * best) for run in found)
+    return not any("unsupported" in run or "given_up" in run
+                   or ("tokens_per_step" in run and speed(run) < HOPELESS * best) for run in found)
 
 
 def speed(run: dict) -> float:
@@ -195,14 +200,16 @@ def is_part(run: dict) -> bool:
     return "part" in run and run["part"][0] < run["part"][1]
 
 
-def child(script: str, job: dict, settings: dict[str, str]) -> dict:
-    """What a child process answers; {"error": its last words} where it does not."""
+def child(script: str, job: dict, settings: dict[str, str], longest: float = LONGEST) -> dict:
+    """What a child process answers; {"error": its last words} where it does not.  `longest`: seconds until it is
+    ended, and its answer also says that it was "given_up"."""
     paths = os.pathsep.join([str(HERE.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
-        done = subprocess.run([sys.executable, str(HERE / script), json.dumps(job)], text=True, timeout=LONGEST,
+        done = subprocess.run([sys.executable, str(HERE / script), json.dumps(job)], text=True, timeout=longest,
                               capture_output=True, env={**os.environ, "PYTHONPATH": paths, **settings})
     except subprocess.TimeoutExpired:
-        return {"error": f"not done after {LONGEST} s"}
+        tell(f"given up after {longest:,.0f} s")
+        return {"error": f"not done after {longest:,.0f} s", "given_up": longest}
     if done.returncode:
         said = done.stderr.strip().splitlines()
         answer = {"error": said[-1] if said else f"ended with {done.returncode}"}

@@ -173,7 +173,7 @@ def jobs(monkeypatch, tmp_path):
     """What children are asked to do; `answers` has what they say, by engine or script."""
     asked, answers = [], {}
 
-    def fake(script, job, settings):
+    def fake(script, job, settings, longest=bench.LONGEST):
         asked.append((job.get("engine", script), settings))
         return answers.get(asked[-1][0], {"unsupported": "not here"})
 
@@ -199,6 +199,26 @@ def test_a_mode_that_is_far_behind_runs_once(jobs, theirs, runs):
     assert [engine for engine, _ in asked].count("torch") == runs
     assert [engine for engine, _ in asked].count("tinylm") == 3
     assert ("2 of 16 texts a step" in out.output) is ("part" in theirs)
+
+
+def test_what_is_not_done_in_time_is_given_up_told_and_not_tried_again(jobs):
+    late = bench.child("child.py", {}, {}, 0.01)
+    assert late == {"error": "not done after 0 s", "given_up": 0.01}
+    command, asked, answers = jobs
+    answers |= {"torch": late, "tinylm": run(1.0), "peak": {"error": "busy"}}
+    out = command("--work", "gpt-run1", "--modes", "tinylm-float32,compile-float32", "--repeats", "3")
+    assert [engine for engine, _ in asked].count("torch") == 1
+    assert "given up" in out.output and "not done after 0 s" in out.output
+
+
+def test_only_compilers_get_the_compilers_patience(monkeypatch, tmp_path):
+    waits = {}
+    monkeypatch.setattr(bench, "child", lambda script, job, settings, longest=bench.LONGEST: waits.update(
+        {(job["engine"], job.get("compiled")): longest}) or {"error": "no"})
+    CliRunner().invoke(bench.main, ["--work", "gpt-run1", "--modes", "tinylm-float32,eager-float32,compile-float32",
+                                    "--compile-patience", "7", "--json", str(tmp_path / "out.json")])
+    assert {compiled: wait for (engine, compiled), wait in waits.items() if engine == "torch"} == {
+        False: bench.LONGEST, True: 7}
 
 
 def test_without_llama_cpp_a_line_says_so(jobs):
