@@ -201,11 +201,16 @@ def test_a_mode_that_is_far_behind_runs_once(jobs, theirs, runs):
     assert ("2 of 16 texts a step" in out.output) is ("part" in theirs)
 
 
-def test_what_is_not_done_in_time_is_given_up_told_and_not_tried_again(jobs):
-    late = bench.child("child.py", {}, {}, 0.01)
-    assert late == {"error": "not done after 0 s", "given_up": 0.01}
+LATE = {"error": "not done after 0 s", "given_up": 0.01}
+
+
+def test_what_is_not_done_in_time_is_ended():
+    assert bench.child("child.py", {}, {}, 0.01) == LATE
+
+
+def test_what_was_given_up_is_told_and_not_tried_again(jobs):
     command, asked, answers = jobs
-    answers |= {"torch": late, "tinylm": run(1.0), "peak": {"error": "busy"}}
+    answers |= {"torch": LATE, "tinylm": run(1.0), "peak": {"error": "busy"}}
     out = command("--work", "gpt-run1", "--modes", "tinylm-float32,compile-float32", "--repeats", "3")
     assert [engine for engine, _ in asked].count("torch") == 1
     assert "given up" in out.output and "not done after 0 s" in out.output
