@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tinylm import ops
 from tinylm.audit import parity
+from tinylm.ops.precision import autocast
 from tinylm.ops.random import dropout_key, dropout_mask
 from tinylm.ops.shapes import ShapeError
 
@@ -285,6 +286,44 @@ def test_bitlinear(N, K, M, bits, seed):
 
 def sigmoid(x):
     return 1 / (1 + math.exp(-x))
+
+
+@FEW
+@given(SIZE, SIZE, SIZE, SEED)
+def test_in_int16_the_gradient_of_a_quantised_input_is_made_of_8_bits(N, K, M, seed):
+    rng = np.random.default_rng(seed)
+    inp, weight, dout = rng.standard_normal((N, K)), rng.standard_normal((M, K)), rng.standard_normal((N, M))
+    ternary = ops.ternarize(weight)
+    with autocast("int16"):
+        dinp, _ = ops.bitlinear_backward(dout, ops.bitlinear_forward(inp, ternary, 8)[1])
+        whole, _ = ops.bitlinear_backward(dout, ops.bitlinear_forward(inp, ternary, 0)[1])
+    tops = [max(abs(x) for x in row) / 127 for row in dout]
+    rounded = [[top * half_even(x / top) for x in row] for top, row in zip(tops, dout)]
+    close(dinp, [[ternary.scale * sum(rounded[n][m] * ternary.codes[m, k] for m in range(M)) for k in range(K)]
+                 for n in range(N)])
+    np.testing.assert_allclose(whole, dout @ ternary.codes * ternary.scale, atol=2e-3 * M * np.abs(dout).max())
+
+
+@loops("bitlinears_forward", "bitlinears_backward")
+@given(seed=SEED, bits=st.sampled_from([0, 8]), widths=st.lists(st.integers(1, 5), min_size=1, max_size=3))
+def test_several_weights_of_one_input_are_each_of_them_and_the_input_gets_their_sum(seed, bits, widths):
+    rng = np.random.default_rng(seed)
+    inp, ternaries = rng.standard_normal((2, 3, 5)), [ops.ternarize(rng.standard_normal((M, 5))) for M in widths]
+    outs, caches = ops.bitlinears_forward(inp, ternaries, bits)
+    douts, sums = [rng.standard_normal(out.shape) for out in outs], np.zeros(inp.shape)
+    into = [np.ones(ternary.codes.shape) for ternary in ternaries]
+    dinp, dweights = ops.bitlinears_backward(douts, caches)
+    again, returned = ops.bitlinears_backward(douts, caches, add_to=into)
+    for i, (ternary, dout) in enumerate(zip(ternaries, douts, strict=True)):
+        out, cache = ops.bitlinear_forward(inp, ternary, bits)
+        one, dweight = ops.bitlinear_backward(dout, cache)
+        np.testing.assert_array_equal(outs[i], out)
+        np.testing.assert_array_equal(dweights[i], dweight)
+        np.testing.assert_allclose(into[i], 1 + dweight, rtol=1e-12)
+        assert returned[i] is into[i]
+        sums += one
+    np.testing.assert_allclose(dinp, sums, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(again, dinp)
 
 
 @loops("recurrence_forward")

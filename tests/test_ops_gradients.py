@@ -162,27 +162,6 @@ def test_every_operation_with_a_backward_pass_is_here():
                                               if n.endswith("_backward")}
 
 
-@given(seed=SEED, bits=st.sampled_from([0, 8]), widths=st.lists(st.integers(1, 5), min_size=1, max_size=3))
-def test_several_weights_of_one_input_are_each_of_them_and_the_input_gets_their_sum(seed, bits, widths):
-    rng = np.random.default_rng(seed)
-    inp, ternaries = rng.standard_normal((2, 3, 5)), [ops.ternarize(rng.standard_normal((M, 5))) for M in widths]
-    outs, caches = ops.bitlinears_forward(inp, ternaries, bits)
-    douts, sums = [rng.standard_normal(out.shape) for out in outs], np.zeros(inp.shape)
-    into = [np.ones(ternary.codes.shape) for ternary in ternaries]
-    dinp, dweights = ops.bitlinears_backward(douts, caches)
-    again, returned = ops.bitlinears_backward(douts, caches, add_to=into)
-    for i, (ternary, dout) in enumerate(zip(ternaries, douts, strict=True)):
-        out, cache = ops.bitlinear_forward(inp, ternary, bits)
-        one, dweight = ops.bitlinear_backward(dout, cache)
-        np.testing.assert_array_equal(outs[i], out)
-        np.testing.assert_array_equal(dweights[i], dweight)
-        np.testing.assert_allclose(into[i], 1 + dweight, rtol=1e-12)
-        assert returned[i] is into[i]
-        sums += one
-    np.testing.assert_allclose(dinp, sums, rtol=1e-12, atol=1e-12)
-    np.testing.assert_array_equal(again, dinp)
-
-
 @pytest.mark.parametrize("name", OPERATIONS)
 @given(data=st.data(), seed=SEED)
 def test_gradients(name, data, seed):

@@ -123,26 +123,33 @@ def warmup(cpu_threads, as_json, quiet):
 
 
 def compile_all() -> None:
-    """Run every kernel once, through the smallest models that use them all."""
+    """Run every kernel once: a step at every precision, an evaluation and a streamed token of every family."""
     import numpy as np
 
-    from .. import kernels
+    from .. import config, kernels, models
+    from ..audit.shrink import shrink
     from ..layers import Parameters, Pass, Tape
-    from ..models import build
+    from ..ops.precision import CHUNK, autocast
     from ..ops.random import dropout_key
 
-    tokens = np.zeros((1, 8), np.int32)
-    for options in ({"activation": "relu", "dropout": 0.1}, {"activation": "gelu"}):
-        model = build("gpt", {"vocab": 5, "context": 8, "channels": 8, "layers": 1, "heads": 2, **options})
+    rows = CHUNK * threads.available() // 8 + 1  # with fewer of them, gradients are rounded by other kernels
+    tokens = np.zeros((rows, 8), np.int32)
+    dlosses = np.ones(tokens.size, np.float32)
+    presets = [dict(config.load_preset(name)["model"]) for name in config.preset_names()]
+    for options in {(o["family"], o.get("activation")): o for o in presets}.values():
+        model = models.build(options.pop("family"), shrink(options) | {"dropout": 0.1})
         params = Parameters(model.parameters())
         params.initialise(0)
         grads, first, second = (params.like() for _ in range(3))
-        run = Pass(kernels, params, grads, Tape(), dropout_key(0, 1))
-        losses = model.forward(tokens, tokens, run)
-        model.backward(np.ones_like(losses), run)
+        for precision in config.PRECISIONS:
+            run = Pass(kernels, params, grads, Tape(), dropout_key(0, 1), dlosses=dlosses)
+            with autocast(precision):
+                model.forward(tokens, tokens, run)
+                model.backward(dlosses, run)
         kernels.global_norm(grads.flat)
         kernels.adamw_step(params.flat, grads.flat, first.flat, second.flat, step=1, lr=0.0)
         run = Pass(kernels, params)
-        model.extend(tokens, model.start(1), run)
+        model.forward(tokens, tokens, run)
+        model.extend(tokens[:1, :1], model.start(1), run)
         losses, cache = kernels.cross_entropy_forward(model.logits(tokens, run)[0], tokens[0])
         kernels.cross_entropy_backward(losses, cache)

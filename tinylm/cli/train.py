@@ -257,11 +257,14 @@ def outcome(last) -> dict:
 def follow(run, options, model, data, threads, notes, as_json, quiet, **how):
     """Train with a view of it; returns the last event and the path of the report."""
     from ..report import html, live
+    from ..train import ahead
     from ..train.loop import Trainer
     from ..train.signals import stop_on_signals
     from .loading import operations
 
     f = operations(options.setup.backend)
+    if options.setup.backend == "numba":
+        ahead.start(model)
     trainer = Trainer(model=model, data=data, config=options, f=f, threads=threads, run=run, notes=notes, **how)
     trainer.sample = _sampler(model, trainer.params, f, data, options.setup.seed)
     with stop_on_signals(trainer.stop):
@@ -301,12 +304,15 @@ def _peak(backend: str) -> float | None:
 def _dry_run(options, model, data, threads, notes, as_json, quiet):
     from ..models import describe
     from ..report.words import CHINCHILLA, chinchilla, duration
+    from ..train import ahead
     from ..train.loop import Trainer
     from .loading import operations
 
     for text in notes:
         note(text, quiet)
     f = operations(options.setup.backend)
+    if options.setup.backend == "numba":
+        ahead.start(model)
     trainer = Trainer(model=model, data=data, config=options, f=f, threads=threads)
     trainer.prepare()
     trainer.measure(0)

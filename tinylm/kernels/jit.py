@@ -104,6 +104,11 @@ def cached_files() -> int:
     return len(list(CACHE_FOLDER.rglob("*.nbc"))) if CACHE_FOLDER else 0
 
 
+def is_cached(name: str) -> bool:
+    """Whether a function, such as "attention._backward", lies there for any types of its arguments."""
+    return CACHE_FOLDER is not None and any(CACHE_FOLDER.rglob(f"{name}-*.nbi"))
+
+
 _noted: set[str] = set()
 
 

@@ -137,8 +137,8 @@ def bitlinears_forward(inp, ternaries, activation_bits=0):
 
     For activation_bits 8 the products are of bytes: exact, and the same at every precision.  Codes are int8.
     """
-    for ternary in ternaries:
-        shapes.linear(inp, ternary.codes, None)
+    for codes, _ in ternaries:
+        shapes.linear(inp, codes, None)
     inp, inp_scale = contiguous(inp), None
     rows = inp.reshape(-1, inp.shape[-1])
     if activation_bits:

@@ -26,7 +26,7 @@ from ..config import Config
 from ..errors import DataMissing, Diverged, TinylmError, UsageError
 from ..layers import Parameters, Pass, Tape
 from ..models import describe
-from ..ops.precision import autocast
+from ..ops.precision import CHUNK, autocast
 from ..ops.random import dropout_key
 from ..units import Loss, Sums
 from . import checkpoint as checkpoints
@@ -173,7 +173,7 @@ class Trainer:
             self.run.close()
 
     def prepare(self) -> None:
-        """Compile what is not compiled yet, with one text and none of the run's numbers changed.
+        """Compile what is not compiled yet, with as few texts as that takes and none of the run's numbers changed.
 
         Raises    UsageError for a run that needs more memory than there is
         """
@@ -184,8 +184,11 @@ class Trainer:
                              f"{have / 2**30:,.1f}: a smaller --batch-size or --context needs less "
                              "(--accumulate makes up for it)")
         self._dlosses = np.full(self.rows, 1 / self.rows, self.params.flat.dtype)
-        inputs, targets = (part[:1] for part in self.data.batch(1, 0))
-        self._backward(inputs, targets, self._dlosses[:self.context], 1, 0, {})
+        # In int16 gradients are rounded by other kernels as soon as there is a chunk of rows for each thread.
+        rows = CHUNK * (self.threads - 1) if self.config.setup.precision == "int16" else 0
+        texts = min(self.recipe.batch_size, rows // self.context + 1)
+        inputs, targets = (part[:texts] for part in self.data.batch(1, 0))
+        self._backward(inputs, targets, self._dlosses[:targets.size], 1, 0, {})
         self.model.forward(inputs, targets, Pass(f=self.f, p=self.params))
         scratch = np.zeros((4, 16), self.params.flat.dtype)
         self.f.adamw_step(*scratch, step=1, lr=1.0)
