@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tinylm.kernels import jit
+
 # One small kernel is enough: it is compiled in well under a second.
 USE = """
 import numpy as np
@@ -35,6 +37,31 @@ def test_compiled_once_and_found_again(tmp_path):
     assert use(tmp_path) == (f"{DONE} []", "")
 
 
+@pytest.mark.skipif(jit.fcntl is None, reason="no locks between processes here")
+def test_of_processes_that_want_the_same_kernel_one_compiles_it(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {"TINYLM_CACHE_DIR": str(tmp_path)}
+    # Both wait for the test before they ask for the kernel.
+    both = [subprocess.Popen([sys.executable, "-c", USE.replace("told = []", "told = []; print(); input()", 1)],
+                             env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            for _ in range(2)]
+    for process in both:
+        process.stdout.readline()
+    for process in both:
+        process.stdin.write("\n")
+    answers = sorted(process.communicate()[0].strip() for process in both)
+    assert answers == [f"{DONE} ['rows.add_in_order']", f"{DONE} []"]
+
+
+def test_a_process_that_fails_to_compile_lets_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(jit, "CACHE_FOLDER", tmp_path)
+    with pytest.raises(ZeroDivisionError), jit._alone("a.b"):
+        with jit._alone("a.b"), jit._alone("a.c"):  # its parts have its name
+            pass
+        _ = 1 / 0
+    with jit._alone("a.b"):
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.b.lock", "a.c.lock"]
+
+
 @pytest.mark.parametrize("suffix", ["nbc", "nbi"])
 @pytest.mark.parametrize("damage", [
     lambda data: data[:len(data) // 2], lambda data: b"", lambda data: b"x" * len(data)], ids=["cut", "empty", "noise"])
@@ -54,7 +81,6 @@ def test_without_a_folder_to_write_to_kernels_still_work(tmp_path):
 
 
 def test_another_source_is_another_folder(tmp_path, monkeypatch):
-    from tinylm.kernels import jit
     before = jit._digest()
     assert before == jit._digest()
     changed = tmp_path / "extra.py"

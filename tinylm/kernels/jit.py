@@ -13,6 +13,7 @@ import inspect
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,11 @@ from numba.extending import typeof_impl
 from ..config import cache_dir
 from .callee import CalleeCompiler
 from .fork import fork
+
+try:
+    import fcntl
+except ImportError:  # not a Unix: processes then compile side by side
+    fcntl = None
 
 # Reordering and contraction are allowed; `nnan` and `ninf` are not, because they would let the
 # compiler delete the checks for numbers that are not finite.
@@ -118,12 +124,42 @@ def _note_once(text: str) -> None:
         sys.stderr.write(f"note: {text}\n")
 
 
+_held = threading.local()
+
+
+@contextlib.contextmanager
+def _alone(name: str):
+    """Within the block no other process that uses this cache compiles the function: it waits, and then loads it.
+
+    A process that ends lets go, however it ends.
+    """
+    names = vars(_held).setdefault("names", set())
+    if fcntl is None or CACHE_FOLDER is None or name in names:  # a kernel compiles its parts, which have its name
+        yield
+        return
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # full disks, and network file systems without locks
+            fcntl.flock(held.enter_context(open(CACHE_FOLDER / f"{name}.lock", "ab")), fcntl.LOCK_EX)
+        names.add(name)
+        try:
+            yield
+        finally:
+            names.discard(name)
+
+
 def _compile(function, **options):
     dispatcher = njit(function, nogil=True, error_model="numpy", cache=CACHE_FOLDER is not None, no_cfunc_wrapper=True,
                       **options)
     if CACHE_FOLDER is not None:
         name = f"{function.__module__.rpartition('.')[2]}.{function.__name__.lstrip('_')}"
         dispatcher._cache = _ForgivingCache(dispatcher._cache, name)
+        own = dispatcher.compile
+
+        def compile_alone(signature):
+            with _alone(name):
+                return own(signature)
+
+        dispatcher.compile = compile_alone
     return dispatcher
 
 

@@ -56,22 +56,16 @@ def _gated_conv():
     kernels.gated_conv_backward(out, cache)
 
 
-def _optimizer():
-    kernels.global_norm(_zeros(8))
-    kernels.adamw_step(*_zeros(4, 8), step=1, lr=0.0)
-
-
 # By kinds of layers, the slowest first: (what compiles, a kernel by which one sees whether it was compiled before).
 OPERATIONS: dict[str, tuple[Callable[[], None], str]] = {
     "Attention": (_attention, "attention._backward"), "GatedConv": (_gated_conv, "gated_conv._backward_conv"),
     "Recurrence": (_recurrence, "recurrence._backward"), "HeadNorm": (_headnorm, "layernorm._head_backward"),
-    "TokenShift": (_token_shift, "token_shift._backward"), "LayerNorm": (_layernorm, "layernorm._backward"),
-    "optimizer": (_optimizer, "optimizer._adamw")}
+    "TokenShift": (_token_shift, "token_shift._backward"), "LayerNorm": (_layernorm, "layernorm._backward")}
 
 
 def missing(model: Layer) -> list[str]:
     """Which OPERATIONS a training step of the model needs that were not compiled before."""
-    kinds = {type(layer).__name__ for layer in model.walk()} | {"optimizer"}
+    kinds = {type(layer).__name__ for layer in model.walk()}
     return [kind for kind, (_, kernel) in OPERATIONS.items() if kind in kinds and not jit.is_cached(kernel)]
 
 

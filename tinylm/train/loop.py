@@ -177,6 +177,10 @@ class Trainer:
 
         Raises    UsageError for a run that needs more memory than there is
         """
+        # First what is needed last: meanwhile a helper may compile what a forward pass is slow at (`ahead`).
+        scratch = np.zeros((4, 16), self.params.flat.dtype)
+        self.f.adamw_step(*scratch, step=1, lr=1.0)
+        self.f.global_norm(scratch[0])
         need = describe.memory(self.model, self.f, self.recipe.batch_size, self.context)
         total, have = sum(need.values()) - need["packed"], _memory()
         if have and total > have:
@@ -190,9 +194,6 @@ class Trainer:
         inputs, targets = (part[:texts] for part in self.data.batch(1, 0))
         self._backward(inputs, targets, self._dlosses[:targets.size], 1, 0, {})
         self.model.forward(inputs, targets, Pass(f=self.f, p=self.params))
-        scratch = np.zeros((4, 16), self.params.flat.dtype)
-        self.f.adamw_step(*scratch, step=1, lr=1.0)
-        self.f.global_norm(scratch[0])
 
     def measure(self, seconds: float) -> Speed:
         """Take real steps and evaluate a little, then put everything back as it was at step 0.
