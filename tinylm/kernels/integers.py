@@ -188,21 +188,12 @@ def _scaled_pair_row(words, x0, x1, factor0, factor1, inverse):
         words[c] = np.int32(np.int32(high << _HALF_WORD) | np.int32(low & _LOW))
 
 
-@serial
-def _strips_of_chunk(strips, at, x, factor, low, high, inverse, zeros, row):
-    """Words of factor x[low:high], tile by tile; row: scratch, 0 beyond the columns of x."""
-    M = x.shape[1]
-    for n in range(low, high, 2):
-        x1, factor1 = (x[n + 1], factor[n + 1]) if n + 1 < x.shape[0] else (zeros, np.float32(0))
-        _scaled_pair_row(row[:M], x[n], x1, factor[n], factor1, inverse)
-        _spread_words(strips, at + (n - low) // 2 * ROWS, ROWS, STRIP, row, M)
-
-
 @parallel
-def _round_both(part, codes, row_steps, strips, column_steps, x, factor, zeros, scratch, parts):
+def _round_both(part, codes, row_steps, minus_sums, strips, column_steps, x, factor, zeros, scratch, parts):
     """Codes of the rows of x (N, M), as `_round_rows`, and strips of the columns of factor x, as `_round_columns`.
 
-    A chunk of rows is read twice, not four times as by those two.
+    A chunk of rows is read twice, not four times as by those two.  Codes of 8 bits have one step a row, and
+    minus_sums (N,) then are what their sums are, negated.
     """
     N, M = x.shape
     chunks, tiles = column_steps.shape[0], (M + ROWS - 1) // ROWS
@@ -213,28 +204,16 @@ def _round_both(part, codes, row_steps, strips, column_steps, x, factor, zeros, 
         low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, N)
         tops[:] = 0
         for n in range(low, high):
-            _round_row(codes[n], row_steps[:, n], x[n])
+            if codes.itemsize == 1:
+                row_steps[0, n], minus_sums[n] = quantize_row(codes[n], x[n])
+            else:
+                _round_row(codes[n], row_steps[:, n], x[n])
             _raise_scaled_tops(tops[:M], x[n], factor[n])
         _column_steps(column_steps[chunk, :M], inverse, tops[:M])
-        _strips_of_chunk(strips, chunk * tiles * STRIP, x, factor, low, high, inverse, zeros, row)
-
-
-@parallel
-def _quantize_both(part, codes, minus_sums, steps, strips, column_steps, x, factor, zeros, scratch, parts):
-    """As `_round_both`, but the codes of rows have 8 bits and one step a row."""
-    N, M = x.shape
-    chunks, tiles = column_steps.shape[0], (M + ROWS - 1) // ROWS
-    row, tops = scratch[part, 0], scratch[part, 1]
-    inverse = scratch[part, 2].view(np.float32)
-    row[M:] = 0
-    for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
-        low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, N)
-        tops[:] = 0
-        for n in range(low, high):
-            steps[n], minus_sums[n] = quantize_row(codes[n], x[n])
-            _raise_scaled_tops(tops[:M], x[n], factor[n])
-        _column_steps(column_steps[chunk, :M], inverse, tops[:M])
-        _strips_of_chunk(strips, chunk * tiles * STRIP, x, factor, low, high, inverse, zeros, row)
+        for n in range(low, high, 2):
+            x1, factor1 = (x[n + 1], factor[n + 1]) if n + 1 < N else (zeros, np.float32(0))
+            _scaled_pair_row(row[:M], x[n], x1, factor[n], factor1, inverse)
+            _spread_words(strips, chunk * tiles * STRIP + (n - low) // 2 * ROWS, ROWS, STRIP, row, M)
 
 
 @serial
@@ -309,29 +288,32 @@ class BothWays(NamedTuple):
     strip_steps: np.ndarray   # (chunks of N, columns of all tiles)
 
 
-def _strips_for(x):
-    """(strips, their steps, zeros, scratch, parts) for `_round_both` and `_quantize_both` of x (N, M)."""
+def a_chunk_for_each_thread(x):
+    """Whether columns of x (N, M) are enough for threads that share its rows: there is a step for CHUNK of them."""
+    return len(x) > CHUNK * (thread_count() - 1)
+
+
+def _round(codes, row_steps, minus_sums, x, factor):
+    """Fills the first three from x (N, M); returns (strips, their steps) of factor x."""
     N, M = x.shape
     chunks, tiles = _chunks(N), -(-M // ROWS)
     parts = min(chunks, parts_for(x.size))
     strips, steps = memory.empty(chunks * tiles * STRIP, np.int32), memory.empty((chunks, tiles * ROWS))
     steps[:, M:] = 0
-    return strips, steps, np.zeros(M, np.float32), memory.empty((parts, 3, tiles * ROWS + EIGHT), np.int32), parts
+    factor = np.ones(N, np.float32) if factor is None else factor
+    _round_both(codes, row_steps, minus_sums, strips, steps, x, factor, np.zeros(M, np.float32),
+                memory.empty((parts, 3, tiles * ROWS + EIGHT), np.int32), parts)
+    return strips, steps
 
 
-def a_chunk_for_each_thread(x):
-    """Whether columns of x (N, M) are enough for threads that share its rows: there is a step for CHUNK of them."""
-    return len(x) > CHUNK * (thread_count() - 1)
+_NO_SUMS = np.zeros(0, np.int32)
 
 
 def round_both(x, factor=None):
     """The `round_rows` of x and the `round_strips` of factor x, for float32 x (N, M) and factor (N,), as `BothWays`."""
     N, M = x.shape
     words, steps = memory.empty((N, -(-M // 2)), np.int32), memory.empty((_chunks(M), N))
-    strips, strip_steps, zeros, scratch, parts = _strips_for(x)
-    factor = np.ones(N, np.float32) if factor is None else factor
-    _round_both(words.view(np.int16), steps, strips, strip_steps, x, factor, zeros, scratch, parts)
-    return BothWays(x, words, steps, strips, strip_steps)
+    return BothWays(x, words, steps, *_round(words.view(np.int16), steps, _NO_SUMS, x, factor))
 
 
 class Bytes(NamedTuple):
@@ -350,10 +332,9 @@ def bytes_for(x):
 
 def quantize_both(x, factor):
     """(x as `Bytes`, the columns of factor x as `BothWays` without rows), for float32 x (N, M) and factor (N,)."""
-    codes, (strips, strip_steps, zeros, scratch, parts) = bytes_for(x), _strips_for(x)
-    _quantize_both(codes.words.view(np.int8), codes.minus_sums, codes.steps, strips, strip_steps, x, factor, zeros,
-                   scratch, parts)
-    return codes, BothWays(x, None, None, strips, strip_steps)
+    codes = bytes_for(x)
+    columns = _round(codes.words.view(np.int8), codes.steps.reshape(1, -1), codes.minus_sums, x, factor)
+    return codes, BothWays(x, None, None, *columns)
 
 
 def round_panels(b, transposed):

@@ -120,8 +120,7 @@ def _one(scale):
 def _quantized(rows):
     """8-bit codes of rows (N, K), as `Bytes`."""
     codes = bytes_for(rows)
-    _codes_rows(codes.words.view(np.int8), codes.minus_sums, codes.steps, rows,
-                parts_for(rows.size))
+    _codes_rows(codes.words.view(np.int8), codes.minus_sums, codes.steps, rows, parts_for(rows.size))
     return codes
 
 
