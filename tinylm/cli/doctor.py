@@ -151,5 +151,7 @@ def compile_all() -> None:
         run = Pass(kernels, params)
         model.forward(tokens, tokens, run)
         model.extend(tokens[:1, :1], model.start(1), run)
-        losses, cache = kernels.cross_entropy_forward(model.logits(tokens, run)[0], tokens[0])
+        logits = model.logits(tokens, run)[0]
+        kernels.draw_token(logits[0], 1.0, 0.5)
+        losses, cache = kernels.cross_entropy_forward(logits, tokens[0])
         kernels.cross_entropy_backward(losses, cache)
