@@ -392,3 +392,16 @@ def test_the_model_is_not_told_by_the_loop_what_dropout_it_has(tmp_path):
     inputs, targets = made.data.validation[0]
     expected = sum(model(0.5).forward(i, t, run).sum(dtype=float) for i, t in made.data.validation)
     assert made.val.nats == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("precision", "batch_size", "texts"), [("float32", 80, 1), ("int16", 80, 65), ("int16", 4, 4)])
+def test_preparing_meets_the_kernels_of_a_step_with_as_few_texts_as_that_takes(
+        tmp_path, monkeypatch, precision, batch_size, texts):
+    """In int16 more rows than a chunk for each other thread are rounded by other kernels; here a text has 8."""
+    made = trainer(tmp_path / "run", options(precision=precision, batch_size=batch_size), threads=2)
+    seen = []
+    monkeypatch.setattr(made, "_backward", lambda inputs, targets, dlosses, *rest: seen.append(
+        (len(inputs), len(targets), dlosses.size)))
+    made.prepare()
+    made.run.close()
+    assert seen == [(texts, texts, 8 * texts)]
