@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -56,13 +57,14 @@ def test_a_best_value_at_the_edge_is_pointed_out(place, say, sweep, hint):  # no
 
 def test_a_value_that_diverges_does_not_end_the_sweep(place, say, monkeypatch):  # noqa: F811
     from tinylm.train import loop
-    real = loop.Trainer._backward
+    real = loop.Trainer._optimize
     bad = {0.5}
 
-    def spoil(self, *arguments):
-        found = real(self, *arguments)
-        return float("nan") if self.recipe.lr in bad and self.step == 7 else found
-    monkeypatch.setattr(loop.Trainer, "_backward", spoil)
+    def spoil(self, step, lr):
+        if self.recipe.lr in bad and step == 8:
+            self.params.flat[:] = np.nan
+        return real(self, step, lr)
+    monkeypatch.setattr(loop.Trainer, "_optimize", spoil)
     code, out, err = say(*TINY, "--sweep", "lr=0.5,0.01", "--json")
     first, second = json.loads(out)["runs"]
     assert code == 0 and "step 8" in first["diverged"] and not first["finished"] and json.loads(out)["best"] == 0.01

@@ -174,13 +174,13 @@ def test_a_vocabulary_the_preset_states_gives_way_to_the_data(place, say, monkey
 
 
 def test_a_run_that_diverges_keeps_its_report_and_exits_with_5(place, say, monkeypatch):
-    from tinylm.train import loop
-    real = loop.Trainer._backward
+    from tinylm.train import replay
+    real = replay.Passes.gradients
 
-    def spoil(self, *arguments):
-        found = real(self, *arguments)
-        return float("nan") if self.step == 7 and len(arguments[2]) == self.rows else found
-    monkeypatch.setattr(loop.Trainer, "_backward", spoil)
+    def spoil(self, step, batches):
+        found = real(self, step, batches)
+        return [float("nan")] if step == 8 else found
+    monkeypatch.setattr(replay.Passes, "gradients", spoil)
     refused(say(*TINY, "--quiet", "--out", "run"), 5, "step 8", "not finite", "checkpoint of step 6 is good")
     assert rundir.status(place / "run") == "diverged" and (place / "run" / "report.html").is_file()
     assert (place / "run" / "batch-8.safetensors").is_file()

@@ -27,7 +27,7 @@ def compiled(names):
     found = {}
     for name in names:
         module, _, function = name.partition(".")
-        found[name] = set(getattr(importlib.import_module(f"tinylm.kernels.{module}"), function).signatures)
+        found[name] = set(getattr(importlib.import_module(f"tinylm.kernels.{module}"), function).compiled.signatures)
     return found
 
 

@@ -7,7 +7,7 @@ from ..ops import activations as definition
 from ..ops import shapes
 from . import memory
 from .jit import parallel, serial
-from .matmul import contiguous
+from .recording import contiguous
 from .rows import parts_for
 from .vector_math import tanh32
 

@@ -22,7 +22,8 @@ from ..ops.random import DropoutKey
 from . import memory
 from .fork import thread_count
 from .jit import parallel, serial
-from .matmul import contiguous, dot, inlined_tile
+from .matmul import dot, inlined_tile
+from .recording import contiguous
 from .registers import LINE
 from .residual import dropped, mask_arguments, mask_numbers, mask_scratch
 from .simd import (

@@ -10,7 +10,8 @@ from ..ops.cross_entropy import CrossEntropyCache
 from . import memory
 from .jit import parallel, serial
 from .linear import add_column_sums
-from .matmul import contiguous, matmul, pack, unpack
+from .matmul import matmul, pack, unpack
+from .recording import also, contiguous
 from .rows import parts_for
 from .vector_math import exp32, highest
 
@@ -86,7 +87,7 @@ def _probabilities(part, prob, logits, log_sums, parts):
 def cross_entropy_forward(logits, targets):
     """See `tinylm.ops.cross_entropy_forward`; float32."""
     shapes.tokens(targets, logits.shape[-1], "targets")
-    logits, targets = contiguous(logits), _ids(targets)
+    logits, targets = contiguous(logits), contiguous(targets, np.int32)
     losses, log_sums, prob = memory.empty(len(targets)), memory.empty(len(targets)), memory.empty(logits.shape)
     parts = parts_for(logits.size)
     _losses(losses, log_sums, logits, targets, parts)
@@ -100,10 +101,6 @@ def cross_entropy_backward(dlosses, cache):
     dlogits = prob * contiguous(dlosses)[:, None]
     dlogits[np.arange(len(targets)), targets] -= dlosses
     return (dlogits,)
-
-
-def _ids(targets):
-    return np.require(targets, np.int32, ["C", "A", "W"])
 
 
 class LinearCrossEntropyCache(NamedTuple):
@@ -164,7 +161,7 @@ def _checked(inp, weight, bias, targets):
     array = unpack(weight)
     shapes.linear(inp, array, bias)
     shapes.tokens(targets, len(array), "targets")
-    return contiguous(inp), array, _ids(targets)
+    return contiguous(inp), array, contiguous(targets, np.int32)
 
 
 def _backward(gradients, inp, weight, bias, add_to):
@@ -177,7 +174,7 @@ def _backward(gradients, inp, weight, bias, add_to):
     for block in blocks:
         logits = matmul(inp[block], weight, transpose_b=True, bias=bias)
         gradients(logits, block)
-        dinp[block] = matmul(logits, array)
+        also(np.copyto, dinp[block], matmul(logits, array))
         matmul(logits, inp[block], transpose_a=True, add_to=dweight)
         if bias is not None:
             add_column_sums(dbias, logits)

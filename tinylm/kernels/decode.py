@@ -24,8 +24,9 @@ from .fork import thread_count
 from .int8 import BLOCK_ROWS, PackedInt8, int8_rows
 from .jit import parallel, serial
 from .layernorm import _forward_row
-from .matmul import contiguous, pack, panel_width, put
+from .matmul import pack, panel_width, put
 from .packed import product_rows, quantize_row, scale_sums, words_of
+from .recording import contiguous
 from .recurrence import _forward_step
 from .residual import _sum
 from .simd import (

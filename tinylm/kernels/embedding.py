@@ -7,7 +7,7 @@ from ..ops import shapes
 from ..ops.embedding import EmbeddingCache
 from . import memory
 from .jit import parallel, serial
-from .matmul import contiguous
+from .recording import contiguous
 from .rows import parts_for
 
 
@@ -35,12 +35,13 @@ def _forward(part, out, tokens, token_weight, position_weight, parts):
 def _backward(part, dtoken_weight, dposition_weight, dout, tokens, parts):
     """Each part has some of the channels and adds all rows in order: no two threads share a sum."""
     B, T = tokens.shape
-    C = dout.shape[2]
+    C, positions = dout.shape[2], dposition_weight.shape[0] > 0
     low, high = C * part // parts, C * (part + 1) // parts
     for b in range(B):
         for t in range(T):
             _add(dtoken_weight[tokens[b, t], low:high], dout[b, t, low:high])
-            _add(dposition_weight[t, low:high], dout[b, t, low:high])
+            if positions:
+                _add(dposition_weight[t, low:high], dout[b, t, low:high])
 
 
 def embedding_forward(tokens, token_weight, position_weight=None, start=0):
@@ -55,7 +56,7 @@ def embedding_forward(tokens, token_weight, position_weight=None, start=0):
     if stop > len(positions):
         raise shapes.ShapeError(f"positions {start} to {stop - 1} were asked for, "
                                 f"there are {len(positions)}")
-    ids = np.require(tokens, np.int32, ["C", "A", "W"])
+    ids = contiguous(tokens, np.int32)
     out = memory.empty((*tokens.shape, token_weight.shape[1]))
     _forward(out, ids, token_weight, positions[start:stop], parts_for(out.size))
     return out, EmbeddingCache(ids, token_weight, position_weight, start)
@@ -67,8 +68,7 @@ def embedding_backward(dout, cache, add_to=None):
     if add_to is None:
         add_to = np.zeros_like(token_weight), None if position_weight is None else np.zeros_like(position_weight)
     dtoken_weight, dposition_weight = add_to
-    # Without positions, their gradient is added up and forgotten: a few rows, not worth a second kernel.
-    into = np.zeros(dout.shape[1:], np.float32) if dposition_weight is None else \
+    into = np.zeros((0, dout.shape[2]), np.float32) if dposition_weight is None else \
         dposition_weight[start:start + tokens.shape[1]]
     _backward(dtoken_weight, into, contiguous(dout), tokens, parts_for(dout.size))
     return dtoken_weight, dposition_weight

@@ -7,7 +7,7 @@ from ..ops import shapes
 from ..ops.gated_conv import GatedConvCache
 from . import memory
 from .jit import parallel, serial
-from .matmul import contiguous
+from .recording import contiguous
 from .rows import CHUNK_ROWS, add_in_order, chunks_of, parts_for
 from .vector_math import sigmoid32
 

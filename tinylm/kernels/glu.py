@@ -12,7 +12,7 @@ from ..ops.glu import GLUCache
 from . import memory
 from .activations import gelu32, gelu_slope32
 from .jit import parallel, serial
-from .matmul import contiguous
+from .recording import contiguous
 from .rows import parts_for
 from .vector_math import sigmoid32
 

@@ -15,8 +15,8 @@ from ..ops.int8 import Int8Weight
 from ..ops.int8 import quantize_rows as _define_rows
 from . import memory
 from .jit import parallel, serial, serial_in_order
-from .matmul import contiguous
 from .packed import AHEAD, quantize_row
+from .recording import contiguous
 from .rows import parts_for
 from .simd import (
     byte_dot,

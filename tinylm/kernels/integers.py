@@ -16,6 +16,7 @@ from . import memory
 from .fork import thread_count
 from .jit import inlined, parallel, serial, serial_in_order
 from .quantize import largest, quantize_row, to_code
+from .recording import also
 from .registers import get, put
 from .rows import parts_for
 from .simd import (
@@ -262,7 +263,7 @@ def _columns(x, width, between, of_chunk, size):
     across, together = panels * width, -(-panels // max(-(-N // TOGETHER), -(-threads // _chunks(K)) if K else 1))
     words = memory.empty(size, np.int32)
     steps = memory.empty((_chunks(K) if x.dtype != np.int8 else 0, across))
-    steps[:, N:] = 0
+    also(np.copyto, steps[:, N:], _ZERO)
     tasks = _chunks(K) * -(-across // (together * width))
     parts = min(tasks, parts_for(x.size))
     _round_columns(words, steps, x.reshape(-1), N, K, width, together, between, of_chunk,
@@ -299,7 +300,7 @@ def _round(codes, row_steps, minus_sums, x, factor):
     chunks, tiles = _chunks(N), -(-M // ROWS)
     parts = min(chunks, parts_for(x.size))
     strips, steps = memory.empty(chunks * tiles * STRIP, np.int32), memory.empty((chunks, tiles * ROWS))
-    steps[:, M:] = 0
+    also(np.copyto, steps[:, M:], _ZERO)
     factor = np.ones(N, np.float32) if factor is None else factor
     _round_both(codes, row_steps, minus_sums, strips, steps, x, factor, np.zeros(M, np.float32),
                 memory.empty((parts, 3, tiles * ROWS + EIGHT), np.int32), parts)
@@ -354,7 +355,8 @@ def round_panels(b, transposed):
         else:
             words, of_rows = round_rows(b)
             steps = memory.empty((len(of_rows), -(-N // WIDE) * WIDE))
-            steps[:, :N], steps[:, N:] = of_rows, 0
+            also(np.copyto, steps[:, :N], of_rows)
+            also(np.copyto, steps[:, N:], _ZERO)
         panels = _turned(words, N, words.shape[1])
     return panels, steps if steps.size else np.ones((_chunks(K), -(-N // WIDE) * WIDE), np.float32)
 
@@ -437,8 +439,9 @@ def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N
         K, M = a.shape if transpose_a else a.shape[::-1]
         words, steps = round_strips(a) if transpose_a else round_rows(a)
     if row_scale is not None:
-        steps = steps.copy()
-        steps[:, :M] *= row_scale.reshape(-1)
+        unscaled, steps = steps[:, :M], memory.empty(steps.shape)
+        also(np.multiply, unscaled, row_scale.reshape(-1), steps[:, :M])
+        also(np.copyto, steps[:, M:], _ZERO)
     rows, columns = grid(M, N, thread_count())
     _product_pairs(out, start, lds, css, words.reshape(-1), steps, transpose_a, panels, column_steps, M, N, K,
                    columns, rows * columns)
@@ -573,9 +576,10 @@ def multiply_bytes(a, scale, panels, N, add_to=None):
     """
     M, count = a.words.shape
     out, cut = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, thread_count())
-    flat = out.reshape(-1)
+    flat, steps = out.reshape(-1), memory.empty(M)
+    also(np.multiply, a.steps, scale, steps)
     # Panels hold weights + 1: the sums of a are taken away again.
     _product_bytes(flat, *(_NOTHING if add_to is None else (flat, N, 1)), a.words.reshape(-1), a.minus_sums,
-                   a.steps * scale, panels, M, N, count,
+                   steps, panels, M, N, count,
                    memory.empty((cut[0] * cut[1], ROWS * WIDE + 16), np.int32), cut[1], cut[0] * cut[1])
     return out

@@ -22,6 +22,7 @@ from numba import njit, types
 from numba.extending import typeof_impl
 
 from ..config import cache_dir
+from . import recording
 from .callee import CalleeCompiler
 from .fork import fork
 
@@ -163,6 +164,12 @@ def _compile(function, **options):
     return dispatcher
 
 
+def _note(function, arguments):
+    taken = recording.current()
+    if taken is not None:
+        taken.note(function, arguments)
+
+
 class Callee:
     """A function for one thread, compiled into each kernel that calls it.
 
@@ -181,6 +188,7 @@ class Callee:
         return _compile(self.py_func, **self._options)
 
     def __call__(self, *arguments):
+        _note(self.alone, arguments)
         return self.alone(*arguments)
 
     def inspect_asm(self):
@@ -208,6 +216,17 @@ def inlined(function):
     return Callee(function, fastmath=FASTMATH, forceinline=True)
 
 
+class Kernel:
+    """A compiled function as Python calls it."""
+
+    def __init__(self, compiled):
+        self.compiled, self.py_func = compiled, compiled.py_func
+
+    def __call__(self, *arguments):
+        _note(self.compiled, arguments)
+        return self.compiled(*arguments)
+
+
 def parallel(function):
     """Compile function(part, ..., parts), one thread's share of some work, and return what does all parts.
 
@@ -224,4 +243,4 @@ def parallel(function):
     exec(compile(source, function.__code__.co_filename, "exec"), scope)
     whole = scope[function.__name__]
     whole.__doc__ = function.__doc__
-    return _compile(whole)
+    return Kernel(_compile(whole))

@@ -7,7 +7,8 @@ from ..ops import shapes
 from ..ops.linear import LinearCache
 from . import memory
 from .jit import parallel, serial
-from .matmul import both_ways, contiguous, matmul, unpack
+from .matmul import both_ways, matmul, unpack
+from .recording import contiguous
 from .rows import CHUNK_ROWS, add_in_order, chunks_of, parts_for
 
 

@@ -20,7 +20,7 @@ from . import memory
 from .fork import thread_count
 from .integers import BothWays, a_chunk_for_each_thread, grid, multiply_pairs, round_both, round_panels
 from .jit import inlined, parallel, serial
-from .memory import contiguous
+from .recording import also, contiguous
 from .registers import LINE, ask, get, put
 from .rows import parts_for
 from .simd import (
@@ -336,9 +336,9 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
     if apart:
         scale_rows(out, out, row_scale)
     if bias is not None and (add_to is not None or apart):
-        out += bias
+        also(np.add, out, bias, out)
     if apart and add_to is not None:
-        add_to += out
+        also(np.add, add_to, out, add_to)
         return add_to
     return out
 

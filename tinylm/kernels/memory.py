@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from contextlib import contextmanager
 from functools import cache, lru_cache
 
 import numpy as np
@@ -15,26 +16,62 @@ SMALL = 4096     # bytes
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
+Shelves = dict[int, list[tuple[np.ndarray, int]]]  # by size: (memory, where it is aligned)
+_shelves: Shelves = {}
+
+
+@contextmanager
+def lent_from(shelves: Shelves):
+    """Within the block memory is lent from these shelves, and goes back there whenever it does."""
+    global _shelves
+    before, _shelves = _shelves, shelves
+    try:
+        yield
+    finally:
+        _shelves = before
+
+
+class _Lent:
+    """What a block of memory is, whatever its size."""
+
+    def __del__(self):
+        self.shelf.append(self.memory)
+
+
 @cache
 def _lender(size: int):
     """A function that lends blocks of `size` bytes: what an array can stand on, and what gives its memory back."""
-    shelf: list[tuple[np.ndarray, int]] = []  # (memory, where it is aligned)
 
-    class Block(ctypes.c_char * size):
-        def __del__(self):
-            shelf.append(self.memory)
+    class Block(_Lent, ctypes.c_char * size):
+        pass
 
     def lend():
-        try:
+        shelf = _shelves.get(size)
+        if shelf is None:
+            shelf = _shelves[size] = []
+        if shelf:
             memory = shelf.pop()
-        except IndexError:
+        else:
             raw = np.empty(size + _ALIGNMENT, np.uint8)
             memory = raw, raw.ctypes.data + -raw.ctypes.data % _ALIGNMENT
         block = Block.from_address(memory[1])
-        block.memory = memory
+        block.memory, block.shelf = memory, shelf
         return block
 
     return lend
+
+
+def unlent(x: np.ndarray) -> np.ndarray:
+    """The same numbers as an array that does not keep its memory from being lent again."""
+    owner = x
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, memoryview):
+        owner = owner.obj
+    if not isinstance(owner, _Lent):
+        return x
+    raw, _ = owner.memory
+    return np.ndarray(x.shape, x.dtype, raw, x.__array_interface__["data"][0] - raw.ctypes.data, x.strides)
 
 
 @lru_cache(4096)
@@ -56,10 +93,3 @@ def empty(shape, dtype=np.float32) -> np.ndarray:
     """
     shape, dtype, lend = _room(shape, dtype)
     return np.empty(shape, dtype) if lend is None else np.ndarray(shape, dtype, lend())
-
-
-def contiguous(x, dtype=np.float32):
-    """x as float32 in C order and writable, so that a kernel is compiled for one layout only."""
-    if x.dtype == dtype and x.flags.c_contiguous and x.flags.writeable:
-        return x
-    return np.require(x, dtype, ["C", "A", "W"])

@@ -12,8 +12,8 @@ import numpy as np
 from ..ops.packed import check_product, pack_ternary, unpack_ternary
 from . import memory
 from .jit import parallel, serial, serial_in_order
-from .matmul import contiguous
 from .quantize import quantize_row
+from .recording import contiguous
 from .rows import parts_for
 from .simd import (
     add_field_pairs,

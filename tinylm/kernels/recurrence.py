@@ -10,7 +10,8 @@ from ..ops.recurrence import RecurrenceCache
 from . import memory
 from .fork import thread_count
 from .jit import parallel, serial
-from .matmul import contiguous
+from .recording import contiguous
+from .rows import add_in_order
 from .vector_math import sigmoid32
 
 CHANNELS = 64  # a task has a multiple of them, so that the same numbers are left over for the end of a vector
@@ -57,12 +58,13 @@ def _backward_step(dforget, dvalue, doutput, later, dbias, dout, hidden, before,
 @parallel
 def _backward(part, dforget, dvalue, doutput, dbias, later, dout, hidden, forget, value, output, bias, state, lower,
               width, parts):
-    """later and dbias: (B, C) of zeros; each task writes to its own part of them."""
+    """later and dbias: (B, C); each task writes to its own part of them."""
     B, T, C = dout.shape
     blocks = (C + width - 1) // width
     for task in range(B * blocks * part // parts, B * blocks * (part + 1) // parts):
         b, low = task // blocks, task % blocks * width
         high = min(low + width, C)
+        later[b, low:high], dbias[b, low:high] = 0, 0
         for back in range(T):
             t = T - 1 - back
             before = state[b, low:high] if t == 0 else hidden[b, t - 1, low:high]
@@ -103,9 +105,9 @@ def recurrence_backward(dout, cache, add_to=None):
     shapes.same(dout=dout, value=value)
     B, T, C = dout.shape
     dforget, dvalue, doutput = (memory.empty(dout.shape) for _ in range(3))
-    partial = np.zeros((B, C), np.float32)
-    _backward(dforget, dvalue, doutput, partial, np.zeros((B, C), np.float32), dout, hidden, forget, value, output,
+    partial = memory.empty((B, C))
+    _backward(dforget, dvalue, doutput, partial, memory.empty((B, C)), dout, hidden, forget, value, output,
               bias, contiguous(state), lower, *_tasks(B, C))
     dbias = add_to[0] if add_to else np.zeros(C, np.float32)
-    dbias += partial.sum(0)
+    add_in_order(dbias, partial)
     return dforget, dvalue, doutput, dbias

@@ -5,9 +5,9 @@ import numpy as np
 
 from ..ops import shapes
 from ..ops.random import PHILOX_MULTIPLIERS, PHILOX_ROUNDS, PHILOX_WEYL, dropout_scale
-from . import memory
+from . import memory, recording
 from .jit import inlined, parallel, serial
-from .matmul import contiguous
+from .recording import contiguous
 from .rows import parts_for
 
 _M0, _M1 = np.uint64(PHILOX_MULTIPLIERS[0]), np.uint64(PHILOX_MULTIPLIERS[1])
@@ -105,7 +105,10 @@ def _residual_dropout(part, out, inp, branch, numbers, words, key, threshold, sc
 def mask_arguments(key, rate):
     """(key, threshold, scale) in the types the kernels want; the key's four words as an array."""
     threshold, scale = dropout_scale(rate)
-    return np.array(key, np.uint64), np.int64(threshold), np.float32(scale)
+    words, taken = np.array(key, np.uint64), recording.current()
+    if taken is not None:
+        taken.note_key(words, key.site)
+    return words, np.int64(threshold), np.float32(scale)
 
 
 _NO_ROWS = np.zeros((0, 0), np.float32)

@@ -10,7 +10,7 @@ from ..ops.rope import RopeCache
 from ..ops.rope import angles as definition
 from . import memory
 from .jit import parallel, serial
-from .matmul import contiguous
+from .recording import contiguous
 from .rows import parts_for
 
 _ONE, _MINUS_ONE = np.float32(1.0), np.float32(-1.0)

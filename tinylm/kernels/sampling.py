@@ -5,7 +5,7 @@ import numpy as np
 
 from . import memory
 from .jit import serial
-from .matmul import contiguous
+from .recording import contiguous
 from .vector_math import exp32, highest
 
 HOPELESS = np.float32(1e-30)  # times as likely as the likeliest: taken for 0, which `exp32` does not reach

@@ -11,9 +11,10 @@ from . import memory
 from .fork import thread_count
 from .integers import a_chunk_for_each_thread, bytes_for, multiply_bytes, quantize_both, ternary_panels
 from .jit import parallel, serial
-from .matmul import FEW_ROWS, both_ways, contiguous, matmul, pack, pack_scaled, scale_rows
+from .matmul import FEW_ROWS, both_ways, matmul, pack, pack_scaled, scale_rows
 from .optimizer import CHUNK
 from .quantize import quantize_row
+from .recording import contiguous
 from .rows import parts_for
 
 _ZERO, _ONE, _TOP = np.float32(0.0), np.float32(1.0), np.float32(LARGEST_CODE)
@@ -40,22 +41,31 @@ def _codes_range(codes, weight, scale):
         codes[i] = np.int8(max(-_ONE, min(_ONE, np.rint(weight[i] / scale))))
 
 
+@serial
+def _mean(scale, partial, size):
+    """The scale for sums of magnitudes of `size` weights."""
+    total = 0.0
+    for i in range(partial.size):
+        total += partial[i]
+    scale[0] = np.float32(max(total / max(1, size), SMALLEST_SCALE))
+
+
 @parallel
 def _codes(part, codes, weight, scale, parts):
     low, high = codes.size * part // parts, codes.size * (part + 1) // parts
-    _codes_range(codes[low:high], weight[low:high], scale)
+    _codes_range(codes[low:high], weight[low:high], scale[0])
 
 
 def ternarize(weight):
-    """See `tinylm.ops.ternarize`; float32."""
+    """See `tinylm.ops.ternarize`; float32.  The scale is an array without dimensions."""
     weight = contiguous(weight)
     flat, threads = weight.reshape(-1), thread_count()
-    partial = memory.empty(max(1, -(-flat.size // CHUNK)), np.float64)
+    partial, scale = memory.empty(max(1, -(-flat.size // CHUNK)), np.float64), memory.empty(1)
     _magnitudes(partial, flat, min(partial.size, threads))
-    scale = np.float32(max(float(partial.sum()) / max(1, flat.size), SMALLEST_SCALE))
+    _mean(scale, partial, flat.size)
     codes = memory.empty(weight.shape, np.int8)
     _codes(codes.reshape(-1), flat, scale, parts_for(flat.size))
-    return Ternary(codes, scale)
+    return Ternary(codes, scale.reshape(()))
 
 
 @serial
@@ -114,7 +124,7 @@ def _few_tokens(part, out, values, steps, codes, parts):
 
 def _one(scale):
     """A scale for all rows of a product."""
-    return np.full((1, 1), scale, np.float32)
+    return np.asarray(scale, np.float32).reshape(1, 1)
 
 
 def _quantized(rows):

@@ -12,6 +12,7 @@ import numpy as np
 from . import memory
 from .fork import thread_count
 from .jit import parallel, serial
+from .recording import contiguous
 from .rows import parts_for
 from .simd import (
     TILE,
@@ -174,7 +175,7 @@ def multiply_strips(out, start, lds, css, a, b, M, N, K, row_scale=None):
     """out = start + row_scale (a b) for packed a and b; see `matmul._share` for start."""
     blocks = -(-M // STRIP) * -(-N // STRIP)
     parts = max(1, min(blocks, thread_count()))
-    scale = _UNSCALED if row_scale is None else np.require(row_scale.reshape(-1), np.float32, ["C", "A", "W"])
+    scale = _UNSCALED if row_scale is None else contiguous(row_scale.reshape(-1))
     scratch = memory.empty((parts, STRIP * STRIP))
     _product(out, start, lds, css, a, b, M, N, K, scale, TILE_SHAPES, scratch, blocks, parts)
 

@@ -22,8 +22,10 @@ from typing import NamedTuple
 import numpy as np
 from safetensors.numpy import save
 
+from .. import kernels
 from ..config import Config
 from ..errors import DataMissing, Diverged, TinylmError, UsageError
+from ..kernels import memory
 from ..layers import Parameters, Pass, Tape
 from ..models import describe
 from ..ops.precision import CHUNK, autocast
@@ -47,6 +49,7 @@ from .events import (
 from .floor import FloorCheck
 from .numerics import numerics
 from .quality import TernaryQuality, gradient_norms
+from .replay import Passes
 from .rundir import RunDir, metrics
 from .schedule import Plan, learning_rate, warmup_steps
 
@@ -123,6 +126,9 @@ class Trainer:
         self.grads, self.first, self.second = (self.params.like() for _ in range(3))
         self.decayed = self.params.flat.size if self.recipe.decay_all else self.params.decayed
         self.quality = TernaryQuality(self.params, f)
+        self.passes = Passes(
+            lambda *arguments: self._backward(*arguments), self.grads, vocab=model.config.vocab, records=f is kernels,
+            key=lambda step, micro: dropout_key(self.seed, step, micro))
         self._dlosses: np.ndarray | None = None
         self._validation = [(inputs, targets, self._sums(targets)) for inputs, targets in data.validation]
         self._codes: dict[str, np.ndarray] = {}  # from the checkpoint
@@ -192,7 +198,8 @@ class Trainer:
         rows = CHUNK * (self.threads - 1) if self.config.setup.precision == "int16" else 0
         texts = min(self.recipe.batch_size, rows // self.context + 1)
         inputs, targets = (part[:texts] for part in self.data.batch(1, 0))
-        self._backward(inputs, targets, self._dlosses[:targets.size], 1, 0, {})
+        with memory.lent_from(self.passes.shelves):
+            self._backward(inputs, targets, 1, 0, {})
         self.model.forward(inputs, targets, Pass(f=self.f, p=self.params))
 
     def measure(self, seconds: float) -> Speed:
@@ -378,14 +385,11 @@ class Trainer:
     def _optimize(self, step: int, lr: float) -> tuple[Sums, float]:
         """One step of AdamW; returns the losses and the norm of the mean gradient."""
         recipe, sums = self.recipe, Sums()
-        self.grads.flat.fill(0)
-        made: dict = {}  # ternary codes: the parameters do not change before this step's end
-        for micro in range(recipe.accumulate):
-            inputs, targets = self.data.batch(step, micro)
-            nats = self._backward(inputs, targets, self._dlosses, step, micro, made)
+        batches = [self.data.batch(step, micro) for micro in range(recipe.accumulate)]
+        for micro, nats in enumerate(self.passes.gradients(step, batches)):
             if not math.isfinite(nats):
                 self._diverge(step, micro, "the loss")
-            sums += self._sums(targets, nats)
+            sums += self._sums(batches[micro][1], nats)
         norm = self.f.global_norm(self.grads.flat) / recipe.accumulate
         if not math.isfinite(norm):
             self._diverge(step, recipe.accumulate - 1, "the gradient norm")
@@ -398,20 +402,20 @@ class Trainer:
     def _pass(self, step: int, micro: int, **options) -> Pass:
         return Pass(f=self.f, p=self.params, dropout=dropout_key(self.seed, step, micro), **options)
 
-    def _backward(self, inputs, targets, dlosses, step, micro, made) -> float:
-        """Add the gradient of sum(dlosses * losses) to grads; returns the sum of the losses.
+    def _backward(self, inputs, targets, step, micro, made) -> np.ndarray:
+        """Add the gradient of the mean loss of a batch of full size to grads; returns the losses (B*T,).
 
         Only here --precision counts: validation is always measured in float32, as `tinylm eval` does it later.
 
         made    what earlier passes over the same parameters have computed from them: see `Pass`
         """
+        dlosses = self._dlosses[:targets.size]
         run = self._pass(step, micro, g=self.grads, tape=Tape(), dlosses=dlosses, made=made)
         # What is not finite is looked for, and named better.
         with np.errstate(all="ignore"), autocast(self.config.setup.precision):
             losses = self.model.forward(inputs, targets, run)
-            nats = float(losses.sum(dtype=np.float64))
             self.model.backward(dlosses, run)
-        return nats
+        return losses
 
     def _evaluate(self, validation) -> Sums:
         run, total = Pass(f=self.f, p=self.params), Sums()

@@ -6,7 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent.parent
-_ALWAYS = ("ops/*.py", "layers/*.py", "models/*.py", "text/batches.py", "train/loop.py", "train/schedule.py")
+_ALWAYS = ("ops/*.py", "layers/*.py", "models/*.py", "text/batches.py", "train/loop.py", "train/replay.py",
+           "train/schedule.py")
 
 
 def numerics(backend: str) -> str:

@@ -1,0 +1,135 @@
+"""Steps made again from a recording: the same bits, checked by the trainer itself, and memory nobody else gets."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import train_toys as toys
+
+from tinylm import config, kernels, models
+from tinylm.audit.shrink import shrink
+from tinylm.errors import CheckFailed
+from tinylm.kernels import memory
+from tinylm.kernels.recording import Recording, also
+from tinylm.train import replay
+from tinylm.train.loop import Trainer
+
+FAMILIES = ["gpt-tiny", "thunderbolt-tiny", "bolt", "nova", "tinystories-1m"]
+
+
+def trainer(preset="gpt-tiny", *, dropout=0.1, records=True, data=None, **flags):
+    sizes = shrink(dict(config.load_preset(preset)["model"])) | {
+        "vocab": toys.V, "context": toys.T, "dropout": dropout}
+    cfg = toys.options(backend="numba", **flags)
+    made = Trainer(model=models.build(sizes.pop("family"), sizes), data=data or toys.text(cfg), config=cfg, f=kernels)
+    made.passes._records = records
+    made.prepare()
+    return made
+
+
+def steps(made, numbers):
+    return [made._optimize(step, 0.01) for step in numbers]
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int16"])
+@pytest.mark.parametrize("preset", FAMILIES)
+def test_a_recorded_step_has_the_bits_of_the_layers(preset, precision, accumulate):
+    recorded, direct = (trainer(preset, precision=precision, accumulate=accumulate, records=records)
+                        for records in (True, False))
+    assert steps(recorded, range(1, 6)) == steps(direct, range(1, 6))
+    assert toys.bits(recorded) == toys.bits(direct)
+    assert recorded.passes.replays and not direct.passes.replays
+
+
+def test_no_layer_is_asked_once_a_step_is_recorded():
+    made = trainer()
+    steps(made, [1, 2])
+    made.model = None
+    steps(made, [3])
+    assert made.passes.replays
+
+
+def test_work_outside_kernels_is_noticed_and_done_all_the_same(monkeypatch):
+    real = kernels.relu_forward
+    monkeypatch.setattr(kernels, "relu_forward", lambda inp: tuple([np.tanh(real(inp)[0])] * 2))
+    made, direct = trainer(), trainer(records=False)
+    assert steps(made, range(1, 6)) == steps(direct, range(1, 6)) and toys.bits(made) == toys.bits(direct)
+    assert not made.passes.replays
+
+
+def test_what_changes_only_later_is_noticed_too(monkeypatch):
+    real, factor = kernels.relu_forward, [np.float32(1)]
+
+    def scaled(inp):
+        out, _ = real(inp)
+        also(np.multiply, out, factor[0], out)  # a number that the recording takes as it is now
+        return out, out
+    monkeypatch.setattr(kernels, "relu_forward", scaled)
+    monkeypatch.setattr(replay, "CHECKED", 4)
+    made = trainer()
+    steps(made, [1, 2, 3])
+    assert made.passes.replays
+    factor[0] = np.float32(2)
+    steps(made, [4])
+    with pytest.raises(CheckFailed, match="step 5: the recorded kernels give other numbers"):
+        steps(made, [5])
+
+
+def test_nobody_else_gets_the_memory_of_a_recording():
+    made = trainer()
+    steps(made, [1, 2, 3])
+    (recording, losses), = made.passes._recordings
+    used = [x for _, arguments in recording._calls for x in arguments if isinstance(x, np.ndarray)] + [losses]
+    lent = [memory.empty(size, np.uint8) for size in made.passes.shelves for _ in range(20)]
+    places = sorted((x.__array_interface__["data"][0], x.nbytes, kind) for kind, arrays in enumerate((used, lent))
+                    for x in arrays if x.nbytes)
+    of_lent = [(at, at + size) for at, size, kind in places if kind == 1]
+    for at, size, kind in places:
+        assert kind == 1 or not any(at < end and begin < at + size for begin, end in of_lent)
+
+
+def test_a_recording_takes_no_more_memory_than_the_step_did():
+    """It holds on to no block, so that later calls of the step are lent the blocks of earlier ones, as ever."""
+    def shelved(made):
+        return {size: len(shelf) for size, shelf in made.passes.shelves.items()}
+    recorded, direct = (trainer("thunderbolt-tiny", batch_size=32, records=records) for records in (True, False))
+    steps(direct, [1, 2])
+    steps(recorded, [1, 2, 3])
+    assert shelved(recorded) == shelved(direct)
+    there = {raw.ctypes.data for shelf in recorded.passes.shelves.values() for raw, _ in shelf}
+    used = {x.base.ctypes.data for _, arguments in recorded.passes._recordings[0][0]._calls for x in arguments
+            if isinstance(x, np.ndarray) and isinstance(x.base, np.ndarray)}
+    assert there <= used and len(there) > 20
+
+
+def test_tokens_are_looked_at_in_recorded_steps_too():
+    cfg = toys.options(backend="numba")
+    good = toys.text(cfg)
+
+    def draw(step, micro):
+        inputs, targets = good.batch(step, micro)
+        return inputs, targets + (step == 4) * toys.V
+    made = trainer(data=toys.text(cfg, batch=draw))
+    steps(made, [1, 2, 3])
+    with pytest.raises(IndexError, match="targets run from"):
+        steps(made, [4])
+
+
+def test_batches_of_another_size_are_refused():
+    cfg = toys.options(backend="numba")
+    good = toys.text(cfg)
+    made = trainer(data=toys.text(cfg, batch=lambda step, micro: tuple(
+        part[:2 if step == 4 else None] for part in good.batch(step, micro))))
+    steps(made, [1, 2, 3])
+    with pytest.raises(ValueError, match=r"a batch of \(2, 8\) after batches of \(4, 8\)"):
+        steps(made, [4])
+
+
+def test_a_recording_is_not_taken_within_another():
+    with Recording({}).taking(), pytest.raises(RuntimeError, match="within a recording"), Recording({}).taking():
+        pass
+    with Recording({}).taking() as recording:
+        also(np.copyto, np.zeros(3), 1.0)
+    assert len(recording) == 1
+    also(np.copyto, np.zeros(3), 1.0)  # nothing is recorded any more
+    assert len(recording) == 1
