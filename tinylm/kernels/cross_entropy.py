@@ -168,13 +168,19 @@ def _backward(gradients, inp, weight, bias, add_to):
     """(dinp, dweight, dbias), where gradients(logits, block) puts dlogits in the place of a block of logits."""
     array = unpack(weight)
     dweight, dbias = add_to or (np.zeros_like(array), None if bias is None else np.zeros_like(bias))
-    dinp, blocks = memory.empty(inp.shape), _blocks(len(inp), len(array))
+    dinp, blocks = None, _blocks(len(inp), len(array))
+    if len(blocks) != 1:
+        dinp = memory.empty(inp.shape)
     if len(blocks) > 1:  # packed once for all of them
         weight, array = pack(weight) if weight is array else weight, pack(array, transpose_b=False)
     for block in blocks:
         logits = matmul(inp[block], weight, transpose_b=True, bias=bias)
         gradients(logits, block)
-        also(np.copyto, dinp[block], matmul(logits, array))
+        product = matmul(logits, array)
+        if dinp is None:
+            dinp = product
+        else:
+            also(np.copyto, dinp[block], product)
         matmul(logits, inp[block], transpose_a=True, add_to=dweight)
         if bias is not None:
             add_column_sums(dbias, logits)

@@ -89,10 +89,12 @@ def _widen_row(codes, x):
 
 @parallel
 def _round_rows(part, codes, steps, x, parts):
-    """codes int16 (N, K rounded up to be even) and steps (chunks, N) of x (N, K)."""
+    """codes int16 (N, K rounded up to be even) and steps (chunks, N or more, 0 beyond) of x (N, K)."""
     N = x.shape[0]
     for n in range(N * part // parts, N * (part + 1) // parts):
         _round_row(codes[n], steps[:, n], x[n])
+    if part == parts - 1:
+        steps[:, N:] = _ZERO
 
 
 @parallel
@@ -165,6 +167,8 @@ def _round_columns(part, words, steps, x, N, K, width, together, between, of_chu
             for k in range(low, high):
                 _raise_tops(tops[:columns], x[k * N + first:k * N + first + columns])
             _column_steps(steps[chunk, first:first + columns], inverse, tops[:columns])
+            if first + columns == N:
+                steps[chunk, N:] = _ZERO
         for k in range(low, high, 2):
             x0 = x[k * N + first:k * N + first + columns]
             x1 = x[(k + 1) * N + first:(k + 1) * N + first + columns] if k + 1 < K else zeros[:columns]
@@ -211,6 +215,7 @@ def _round_both(part, codes, row_steps, minus_sums, strips, column_steps, x, fac
                 _round_row(codes[n], row_steps[:, n], x[n])
             _raise_scaled_tops(tops[:M], x[n], factor[n])
         _column_steps(column_steps[chunk, :M], inverse, tops[:M])
+        column_steps[chunk, M:] = _ZERO
         for n in range(low, high, 2):
             x1, factor1 = (x[n + 1], factor[n + 1]) if n + 1 < N else (zeros, np.float32(0))
             _scaled_pair_row(row[:M], x[n], x1, factor[n], factor1, inverse)
@@ -249,10 +254,10 @@ def _chunks(K):
     return -(-K // CHUNK)
 
 
-def round_rows(x):
-    """(words (N, K/2), steps (chunks, N)) of float32 x (N, K)."""
+def round_rows(x, room=0):
+    """(words (N, K/2), steps (chunks, N, or `room` if that is more)) of float32 x (N, K)."""
     N, K = x.shape
-    words, steps = memory.empty((N, -(-K // 2)), np.int32), memory.empty((_chunks(K), N))
+    words, steps = memory.empty((N, -(-K // 2)), np.int32), memory.empty((_chunks(K), max(N, room)))
     _round_rows(words.view(np.int16), steps, x, parts_for(x.size))
     return words, steps
 
@@ -263,7 +268,6 @@ def _columns(x, width, between, of_chunk, size):
     across, together = panels * width, -(-panels // max(-(-N // TOGETHER), -(-threads // _chunks(K)) if K else 1))
     words = memory.empty(size, np.int32)
     steps = memory.empty((_chunks(K) if x.dtype != np.int8 else 0, across))
-    also(np.copyto, steps[:, N:], _ZERO)
     tasks = _chunks(K) * -(-across // (together * width))
     parts = min(tasks, parts_for(x.size))
     _round_columns(words, steps, x.reshape(-1), N, K, width, together, between, of_chunk,
@@ -300,7 +304,6 @@ def _round(codes, row_steps, minus_sums, x, factor):
     chunks, tiles = _chunks(N), -(-M // ROWS)
     parts = min(chunks, parts_for(x.size))
     strips, steps = memory.empty(chunks * tiles * STRIP, np.int32), memory.empty((chunks, tiles * ROWS))
-    also(np.copyto, steps[:, M:], _ZERO)
     factor = np.ones(N, np.float32) if factor is None else factor
     _round_both(codes, row_steps, minus_sums, strips, steps, x, factor, np.zeros(M, np.float32),
                 memory.empty((parts, 3, tiles * ROWS + EIGHT), np.int32), parts)
@@ -353,10 +356,7 @@ def round_panels(b, transposed):
             words, steps = memory.empty((N, -(-K // 2)), np.int32), memory.empty((0, N))
             _widen_rows(words.view(np.int16), b, parts_for(b.size))
         else:
-            words, of_rows = round_rows(b)
-            steps = memory.empty((len(of_rows), -(-N // WIDE) * WIDE))
-            also(np.copyto, steps[:, :N], of_rows)
-            also(np.copyto, steps[:, N:], _ZERO)
+            words, steps = round_rows(b, -(-N // WIDE) * WIDE)
         panels = _turned(words, N, words.shape[1])
     return panels, steps if steps.size else np.ones((_chunks(K), -(-N // WIDE) * WIDE), np.float32)
 
@@ -543,7 +543,7 @@ def _tile_bytes(totals, a, ia, rs, b, ib, words, rows):
 
 
 @serial
-def _share_bytes(out, start, lds, css, a, minus_sums, steps, b, M, N, words, totals, first, last, left, right):
+def _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals, first, last, left, right):
     for t in range(first, last):
         row = t * ROWS
         rows = min(ROWS, M - row)
@@ -553,15 +553,15 @@ def _share_bytes(out, start, lds, css, a, minus_sums, steps, b, M, N, words, tot
                 total = add_integers(load_integers(totals, r * WIDE), spread_integer(minus_sums, row + r))
                 columns = min(WIDE, N - column)
                 begin = get(start, (row + r) * lds + column * css, wide(), columns)
-                put(out, (row + r) * N + column,
-                    multiply_add(begin, to_float(total), spread(steps, row + r, wide())), columns)
+                step = multiply_add(wide(), spread(steps, row + r, wide()), spread(scale, 0, wide()))
+                put(out, (row + r) * N + column, multiply_add(begin, to_float(total), step), columns)
 
 
 @parallel
-def _product_bytes(part, out, start, lds, css, a, minus_sums, steps, b, M, N, words, totals, columns, parts):
+def _product_bytes(part, out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals, columns, parts):
     tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
     rows, r, c = parts // columns, part // columns, part % columns
-    _share_bytes(out, start, lds, css, a, minus_sums, steps, b, M, N, words, totals[part],
+    _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals[part],
                  tiles * r // rows, tiles * (r + 1) // rows,
                  panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
 
@@ -576,10 +576,9 @@ def multiply_bytes(a, scale, panels, N, add_to=None):
     """
     M, count = a.words.shape
     out, cut = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, thread_count())
-    flat, steps = out.reshape(-1), memory.empty(M)
-    also(np.multiply, a.steps, scale, steps)
+    flat = out.reshape(-1)
     # Panels hold weights + 1: the sums of a are taken away again.
     _product_bytes(flat, *(_NOTHING if add_to is None else (flat, N, 1)), a.words.reshape(-1), a.minus_sums,
-                   steps, panels, M, N, count,
+                   a.steps, np.asarray(scale, np.float32).reshape(1), panels, M, N, count,
                    memory.empty((cut[0] * cut[1], ROWS * WIDE + 16), np.int32), cut[1], cut[0] * cut[1])
     return out

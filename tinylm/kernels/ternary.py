@@ -42,18 +42,22 @@ def _codes_range(codes, weight, scale):
 
 
 @serial
-def _mean(scale, partial, size):
+def _mean(partial, size):
     """The scale for sums of magnitudes of `size` weights."""
     total = 0.0
     for i in range(partial.size):
         total += partial[i]
-    scale[0] = np.float32(max(total / max(1, size), SMALLEST_SCALE))
+    return np.float32(max(total / max(1, size), SMALLEST_SCALE))
 
 
 @parallel
-def _codes(part, codes, weight, scale, parts):
+def _codes(part, codes, scale, weight, partial, parts):
+    """Codes and scale of weights with these sums of magnitudes; each part finds the scale for itself."""
     low, high = codes.size * part // parts, codes.size * (part + 1) // parts
-    _codes_range(codes[low:high], weight[low:high], scale[0])
+    own = _mean(partial, codes.size)
+    if part == 0:
+        scale[0] = own
+    _codes_range(codes[low:high], weight[low:high], own)
 
 
 def ternarize(weight):
@@ -62,9 +66,8 @@ def ternarize(weight):
     flat, threads = weight.reshape(-1), thread_count()
     partial, scale = memory.empty(max(1, -(-flat.size // CHUNK)), np.float64), memory.empty(1)
     _magnitudes(partial, flat, min(partial.size, threads))
-    _mean(scale, partial, flat.size)
     codes = memory.empty(weight.shape, np.int8)
-    _codes(codes.reshape(-1), flat, scale, parts_for(flat.size))
+    _codes(codes.reshape(-1), scale, flat, partial, parts_for(flat.size))
     return Ternary(codes, scale.reshape(()))
 
 
