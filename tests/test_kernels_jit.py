@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tinylm.kernels import jit
+from tinylm.kernels.simd import arrive, arrived, give_way
 from tinylm.threads import cpu_threads
 
 EIGHTH = np.float32(0.125)
@@ -48,6 +49,48 @@ def test_every_part_is_done_once(parts, threads):
             assert counts.tolist() == [turn] * parts
     assert np.array_equal(out, x / 8)
     assert sys.getrefcount(x) == references
+
+
+@jit.parallel
+def _first_waits(part, thread, counter, done_by, met, parts):
+    """Part 0 waits until all others are done, or for long."""
+    done_by[part] = thread
+    tries = 0
+    while part == 0 and arrived(counter) < parts - 1 and tries < 10_000_000:
+        give_way()
+        tries += 1
+    if part == 0:
+        met[0] = arrived(counter) == parts - 1
+    arrive(counter)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 8])
+def test_what_a_slow_thread_has_not_begun_is_done_by_another(parts):
+    counter, done_by, met = np.zeros(1, np.int64), np.full(parts, -1), np.zeros(1, bool)
+    with cpu_threads(2):
+        _first_waits(counter, done_by, met, parts)
+    assert met[0] and counter[0] == parts
+
+
+@jit.parallel
+def _own_scratch(part, thread, scratch, clashes, parts):
+    mine = scratch[thread]
+    for _ in range(100):
+        before = arrived(mine)
+        arrive(mine)
+        give_way()
+        if arrived(mine) != before + 1:
+            clashes[part] += 1
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_scratch_of_a_thread_is_used_by_no_other_and_there_are_no_more_than_parts(threads):
+    for parts in (1, 3, 16):
+        clashes, scratch = np.zeros(parts, np.int64), np.zeros((8, 1), np.int64)
+        with cpu_threads(threads):
+            _own_scratch(scratch, clashes, parts)
+        assert clashes.sum() == 0 and scratch.sum() == 100 * parts
+        assert not scratch[min(threads, parts):].any()
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 2])

@@ -8,8 +8,9 @@ import train_toys as toys
 from tinylm import config, kernels, models
 from tinylm.audit.shrink import shrink
 from tinylm.errors import CheckFailed
-from tinylm.kernels import memory
+from tinylm.kernels import attention, memory
 from tinylm.kernels.recording import Recording, also
+from tinylm.threads import cpu_threads
 from tinylm.train import replay
 from tinylm.train.loop import Trainer
 
@@ -39,6 +40,17 @@ def test_a_recorded_step_has_the_bits_of_the_layers(preset, precision, accumulat
     assert steps(recorded, range(1, 6)) == steps(direct, range(1, 6))
     assert toys.bits(recorded) == toys.bits(direct)
     assert recorded.passes.replays and not direct.passes.replays
+
+
+def test_another_number_of_threads_is_another_recording():
+    """Kernels have scratch memory for each thread there was."""
+    recorded, direct = trainer(), trainer(records=False)
+    for threads, numbers in ((1, (1, 2, 3)), (3, (4, 5, 6))):
+        with cpu_threads(threads):
+            assert steps(recorded, numbers) == steps(direct, numbers) and recorded.passes.replays
+            assert {len(arguments[5]) for function, arguments in recorded.passes._recordings[0][0]._calls
+                    if function is attention._forward.compiled} == {threads}
+    assert toys.bits(recorded) == toys.bits(direct)
 
 
 def test_no_layer_is_asked_once_a_step_is_recorded():

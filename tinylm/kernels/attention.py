@@ -26,6 +26,7 @@ from .matmul import dot, inlined_tile
 from .recording import contiguous
 from .registers import LINE
 from .residual import dropped, mask_arguments, mask_numbers, mask_scratch
+from .rows import PIECES, threads_of
 from .simd import (
     ROWS,
     TILE,
@@ -264,15 +265,15 @@ def _forward_head(out, log_sums, inp, offset, C, D, T, scratch, seen, zeros, mas
 
 
 @parallel
-def _forward(part, out, log_sums, inp, heads, window, scratch, numbers, words, seen, zeros, key, threshold, keep,
-             scale, parts):
+def _forward(part, thread, out, log_sums, inp, heads, window, scratch, numbers, words, seen, zeros, key, threshold,
+             keep, scale, parts):
     B, T, C = out.shape
     D = C // heads
     flat = inp.reshape(-1)
     for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
         b, h = task // heads, task % heads
         _forward_head(out[b].reshape(-1)[h * D:], log_sums[b, h], flat, b * T * 3 * C + h * D, C, D, T,
-                      scratch[part], seen, zeros, task * T, numbers[part], words[part], key, threshold, keep,
+                      scratch[thread], seen, zeros, task * T, numbers[thread], words[thread], key, threshold, keep,
                       scale, window)
 
 
@@ -344,16 +345,16 @@ def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, scratch, see
 
 
 @parallel
-def _backward(part, dinp, dout, out, log_sums, inp, heads, window, scratch, numbers, words, seen, zeros, key, threshold,
-              keep, scale, parts):
+def _backward(part, thread, dinp, dout, out, log_sums, inp, heads, window, scratch, numbers, words, seen, zeros, key,
+              threshold, keep, scale, parts):
     B, T, C = out.shape
     D = C // heads
     flat, dflat = inp.reshape(-1), dinp.reshape(-1)
     for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
         b, h = task // heads, task % heads
         _backward_head(dflat, dout[b].reshape(-1)[h * D:], out[b].reshape(-1)[h * D:], log_sums[b, h], flat,
-                       b * T * 3 * C + h * D, C, D, T, scratch[part], seen, zeros, task * T, numbers[part],
-                       words[part], key, threshold, keep, scale, window)
+                       b * T * 3 * C + h * D, C, D, T, scratch[thread], seen, zeros, task * T, numbers[thread],
+                       words[thread], key, threshold, keep, scale, window)
 
 
 _NO_MASK = mask_arguments(DropoutKey(0, 0, 0, 0), 0.0)
@@ -375,13 +376,14 @@ def _arguments(shape, heads, rate, key, scale, window, matrices, blocks, scores)
     """What both drivers take from `window` on; scratch for so many T x D, BLOCK_ROWS x D, and BLOCK_ROWS x T."""
     B, T, width = shape
     D, window = width // (3 * heads), window or T
-    parts = max(1, min(thread_count(), B * heads))
+    parts = max(1, min(thread_count() * PIECES, B * heads))
+    threads = threads_of(parts)
     columns, height = _whole.py_func(D), _whole.py_func(T)
     ld = _line_up.py_func(height)
     floats = (matrices * height * columns + BLOCK_ROWS * (blocks * columns + scores * ld + 1) + TILE * TILE)
     mask = _NO_MASK if key is None or rate == 0 else mask_arguments(key, rate)
-    return (np.int64(window), memory.empty((parts, -(-floats // LINE) * LINE)),
-            *mask_scratch(parts, T, PANEL), *_seen(T, window), *mask,
+    return (np.int64(window), memory.empty((threads, -(-floats // LINE) * LINE)),
+            *mask_scratch(threads, T, PANEL), *_seen(T, window), *mask,
             np.array([_scale(scale, D), 1], np.float32), parts)
 
 

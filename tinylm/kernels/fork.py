@@ -8,6 +8,7 @@ interpreter to take on the way.
 from __future__ import annotations
 
 import ctypes
+import inspect
 from functools import cache
 
 import numba
@@ -15,8 +16,10 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+THREAD = "thread"  # what a function calls its second argument if it wants to know
 _BYTES = ir.IntType(8).as_pointer()
 _WORD = ir.IntType(types.intp.bitwidth)
+_APART = _WORD(8)  # from counter to counter: 64 bytes, since threads would take lines of the cache from each other
 # What numba's pool calls: pointers to arrays, their sizes, the steps in bytes from element to element, other data.
 _WORKER = ir.FunctionType(ir.VoidType(), [_BYTES.as_pointer(), _WORD.as_pointer(), _WORD.as_pointer(), _BYTES])
 # The pool: worker, the four above, inner dimensions, arrays, threads.
@@ -43,25 +46,41 @@ def _borrowed(context, builder, kind, value):
     return array._getvalue()
 
 
-def _worker(context, module, name, compiled, record, failed):
-    """The function that makes the calls of one thread: parts args[0] .. args[0] + dims[0] - 1.
+def _worker(context, module, name, compiled, record, numbered):
+    """The function that makes the calls of one thread: first of its own parts, then of those that others have left.
 
-    args[0] is no address.  The pool moves it on by the thread's first part times the step, which is 1.
+    args[0] is no address.  The pool moves it on by the thread's number times the step, which is 1.
+    The record holds pointers to what failed and to how many parts of each thread have begun, the numbers of threads
+    and of parts, and the arguments.
     """
     worker = ir.Function(module, _WORKER, name)
     worker.linkage = "internal"
     builder = ir.IRBuilder(worker.append_basic_block())
-    arrays, sizes, _, data = worker.args
-    first = builder.ptrtoint(builder.load(arrays), _WORD)
+    arrays, _, _, data = worker.args
+    number = builder.ptrtoint(builder.load(arrays), _WORD)
     shared = builder.bitcast(data, record)
-    values = [builder.load(cgutils.gep_inbounds(builder, shared, 0, i)) for i in range(len(record.pointee.elements))]
+    failed, begun, threads, parts, *values = (
+        builder.load(cgutils.gep_inbounds(builder, shared, 0, i)) for i in range(len(record.pointee.elements)))
     call = compiled.signature
-    with cgutils.for_range_slice(builder, first, builder.add(first, builder.load(sizes)), _WORD(1)) as (part, _):
-        callee = context.call_conv.get_function_type(call.return_type, call.args)
-        callee = cgutils.get_or_insert_function(module, callee, compiled.fndesc.llvm_func_name)
-        status, _ = context.call_conv.call_function(builder, callee, call.return_type, call.args, [part, *values[1:]])
+    callee = context.call_conv.get_function_type(call.return_type, call.args)
+    callee = cgutils.get_or_insert_function(module, callee, compiled.fndesc.llvm_func_name)
+    with cgutils.for_range(builder, threads) as (turn, _):
+        owner = builder.urem(builder.add(number, turn), threads)
+        first = builder.udiv(builder.mul(parts, owner), threads)
+        own = builder.sub(builder.udiv(builder.mul(parts, builder.add(owner, _WORD(1))), threads), first)
+        count = builder.gep(begun, [builder.mul(owner, _APART)])
+        again, work, done = (builder.append_basic_block(block) for block in ("again", "work", "done"))
+        builder.branch(again)
+        builder.position_at_end(again)
+        part = builder.atomic_rmw("add", count, _WORD(1), "monotonic")
+        builder.cbranch(builder.icmp_signed("<", part, own), work, done)
+        builder.position_at_end(work)
+        status, _ = context.call_conv.call_function(builder, callee, call.return_type, call.args,
+                                                    [builder.add(first, part), *[number] * numbered, *values])
         with cgutils.if_unlikely(builder, status.is_error):
-            builder.store(status.code, values[failed])
+            builder.store(status.code, failed)
+        builder.branch(again)
+        builder.position_at_end(done)
     builder.ret_void()
     return worker
 
@@ -81,11 +100,14 @@ def thread_count() -> int:
 def fork(typing, function, parts, arguments):
     """function(part, *arguments) for every part from 0 to parts - 1, shared among numba's threads.
 
-    One part alone is done by the thread that asks.
+    Each thread has parts that follow each other, whose numbers its caches may still hold, and when it is done takes
+    those that others have not begun: one whose processor has other work, too, does fewer.  A function whose second
+    argument is called `thread` is told which of them it is, from 0.  One part alone is done by the thread that asks.
 
     Raises    RuntimeError when a part raised anything
     """
-    call = function.get_call_type(typing, (types.intp, *arguments.types), {})
+    numbered = list(inspect.signature(function.dispatcher.py_func).parameters)[1:2] == [THREAD]
+    call = function.get_call_type(typing, (types.intp, *[types.intp] * numbered, *arguments.types), {})
 
     def generate(context, builder, signature, values):
         numba.get_num_threads()  # starts the pool, without which its names are not known
@@ -93,24 +115,29 @@ def fork(typing, function, parts, arguments):
         context.active_code_library.add_linking_library(compiled.library)
         _, parts, given = values
         failed = cgutils.alloca_once_value(builder, ir.IntType(32)(0))
+        count = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_WORD, []), "get_num_threads")
+        threads = builder.call(count, [])
+        threads = builder.select(builder.icmp_signed("<", parts, threads), parts, threads)
+        begun = builder.alloca(_WORD, builder.mul(threads, _APART))
+        with cgutils.for_range(builder, threads) as (thread, _):
+            builder.store(_WORD(0), builder.gep(begun, [builder.mul(thread, _APART)]))
         given = [_borrowed(context, builder, kind, value)
                  for kind, value in zip(arguments.types, cgutils.unpack_tuple(builder, given), strict=True)]
-        record = _stored(builder, [failed, *given])
-        worker = _worker(context, builder.module, f"{compiled.fndesc.llvm_func_name}.worker", compiled, record.type, 0)
-        # Stands for one array that begins at 0 and has elements of one byte: see `_worker`.
+        record = _stored(builder, [failed, begun, threads, parts, *given])
+        worker = _worker(context, builder.module, f"{compiled.fndesc.llvm_func_name}.worker", compiled, record.type,
+                         numbered)
+        # Stands for one array that begins at 0 and has an element of one byte for each thread: see `_worker`.
         arrays = cgutils.alloca_once_value(builder, cgutils.get_null_value(_BYTES))
-        sizes = cgutils.alloca_once_value(builder, parts)
+        sizes = cgutils.alloca_once_value(builder, threads)
         steps = cgutils.alloca_once_value(builder, _WORD(1))
         data = builder.bitcast(record, _BYTES)
         with builder.if_else(builder.icmp_signed("<=", parts, _WORD(1))) as (alone, together):
             with alone:
                 builder.call(worker, [arrays, sizes, steps, data])
             with together:
-                count = cgutils.get_or_insert_function(
-                    builder.module, ir.FunctionType(_WORD, []), "get_num_threads")
                 pool = cgutils.get_or_insert_function(builder.module, _POOL, "numba_parallel_for")
                 builder.call(pool, [*(builder.bitcast(x, _BYTES) for x in (worker, arrays, sizes, steps, data)),
-                                    _WORD(0), _WORD(1), builder.call(count, [])])
+                                    _WORD(0), _WORD(1), threads])
         with cgutils.if_unlikely(builder, builder.icmp_signed("!=", builder.load(failed), ir.IntType(32)(0))):
             context.call_conv.return_user_exc(builder, RuntimeError, ("a part of a parallel kernel failed",))
         return context.get_dummy_value()

@@ -18,7 +18,7 @@ from .jit import inlined, parallel, serial, serial_in_order
 from .quantize import largest, quantize_row, to_code
 from .recording import also
 from .registers import get, put
-from .rows import parts_for
+from .rows import parts_for, threads_of
 from .simd import (
     BYTES_TOGETHER,
     ROWS,
@@ -46,6 +46,7 @@ PAIRS = CHUNK // 2                   # words of a chunk
 STRIP = PAIRS * ROWS + EIGHT         # words of a tile and a chunk, and room for what is written beyond them
 TOGETHER = 512                       # columns that are rounded together, at most: longer pieces of rows come faster
 BYTE_WORDS = BYTES_TOGETHER // 4
+LEAST_PRODUCT = 1 << 21              # multiplications of a part, where there is more than one for each thread
 _TOP, _LEAST, _STEP = np.float32(LARGEST), np.float32(SMALLEST), np.float32(1 / LARGEST)
 _ZERO, _NAN, _INFINITE = np.float32(0), np.float32(np.nan), np.float32(np.inf)
 _LOW, _HALF_WORD = np.int32(0xFFFF), np.int32(16)
@@ -144,17 +145,17 @@ def _column_steps(steps, inverse, tops):
 
 
 @parallel
-def _round_columns(part, words, steps, x, N, K, width, together, between, of_chunk, zeros, scratch, parts):
+def _round_columns(part, thread, words, steps, x, N, K, width, together, between, of_chunk, zeros, scratch, parts):
     """Words of the columns of x (K, N), flat, in panels or strips of `width` columns.
 
     steps     (chunks, columns of all panels), or none for integers as they stand
     between   words from panel to panel, of_chunk from chunk to chunk
-    scratch   int32 (parts, 3, columns that are rounded together and EIGHT more)
+    scratch   int32 (threads, 3, columns that are rounded together and EIGHT more)
     """
     panels, chunks = (N + width - 1) // width, (K + CHUNK - 1) // CHUNK
     groups = (panels + together - 1) // together
-    row, tops = scratch[part, 0], scratch[part, 1]
-    inverse = scratch[part, 2].view(np.float32)
+    row, tops = scratch[thread, 0], scratch[thread, 1]
+    inverse = scratch[thread, 2].view(np.float32)
     for task in range(chunks * groups * part // parts, chunks * groups * (part + 1) // parts):
         chunk, panel = task // groups, task % groups * together
         low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, K)
@@ -194,7 +195,7 @@ def _scaled_pair_row(words, x0, x1, factor0, factor1, inverse):
 
 
 @parallel
-def _round_both(part, codes, row_steps, minus_sums, strips, column_steps, x, factor, zeros, scratch, parts):
+def _round_both(part, thread, codes, row_steps, minus_sums, strips, column_steps, x, factor, zeros, scratch, parts):
     """Codes of the rows of x (N, M), as `_round_rows`, and strips of the columns of factor x, as `_round_columns`.
 
     A chunk of rows is read twice, not four times as by those two.  Codes of 8 bits have one step a row, and
@@ -202,8 +203,8 @@ def _round_both(part, codes, row_steps, minus_sums, strips, column_steps, x, fac
     """
     N, M = x.shape
     chunks, tiles = column_steps.shape[0], (M + ROWS - 1) // ROWS
-    row, tops = scratch[part, 0], scratch[part, 1]
-    inverse = scratch[part, 2].view(np.float32)
+    row, tops = scratch[thread, 0], scratch[thread, 1]
+    inverse = scratch[thread, 2].view(np.float32)
     row[M:] = 0
     for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
         low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, N)
@@ -272,7 +273,7 @@ def _columns(x, width, between, of_chunk, size):
     parts = min(tasks, parts_for(x.size))
     _round_columns(words, steps, x.reshape(-1), N, K, width, together, between, of_chunk,
                    np.zeros(together * width, x.dtype),
-                   memory.empty((parts, 3, together * width + EIGHT), np.int32), parts)
+                   memory.empty((threads_of(parts), 3, together * width + EIGHT), np.int32), parts)
     return words, steps
 
 
@@ -306,7 +307,7 @@ def _round(codes, row_steps, minus_sums, x, factor):
     strips, steps = memory.empty(chunks * tiles * STRIP, np.int32), memory.empty((chunks, tiles * ROWS))
     factor = np.ones(N, np.float32) if factor is None else factor
     _round_both(codes, row_steps, minus_sums, strips, steps, x, factor, np.zeros(M, np.float32),
-                memory.empty((parts, 3, tiles * ROWS + EIGHT), np.int32), parts)
+                memory.empty((threads_of(parts), 3, tiles * ROWS + EIGHT), np.int32), parts)
     return strips, steps
 
 
@@ -421,7 +422,8 @@ def _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M,
 @parallel
 def _product_pairs(part, out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, columns, parts):
     tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
-    rows, r, c = parts // columns, part // columns, part % columns
+    rows = parts // columns
+    r, c = part % rows, part // rows
     _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K,
                  tiles * r // rows, tiles * (r + 1) // rows,
                  panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
@@ -442,16 +444,20 @@ def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N
         unscaled, steps = steps[:, :M], memory.empty(steps.shape)
         also(np.multiply, unscaled, row_scale.reshape(-1), steps[:, :M])
         also(np.copyto, steps[:, M:], _ZERO)
-    rows, columns = grid(M, N, thread_count())
+    rows, columns = grid(M, N, K)
     _product_pairs(out, start, lds, css, words.reshape(-1), steps, transpose_a, panels, column_steps, M, N, K,
                    columns, rows * columns)
 
 
-def grid(M, N, threads):
-    """(rows, columns): how a product is cut into a part for each thread, of which the largest is smallest."""
-    tiles, panels = -(-M // ROWS), -(-N // WIDE)
+def grid(M, N, K):
+    """(rows, columns): how an M x K x N product is cut into parts.
+
+    Each thread's share is to be as equal as can be; then a share is cut into rows, so that others may take some.
+    """
+    tiles, panels, threads = -(-M // ROWS), -(-N // WIDE), thread_count()
     cuts = [(rows, threads // rows) for rows in range(threads, 0, -1) if threads % rows == 0]
-    return min(cuts, key=lambda cut: -(-tiles // cut[0]) * -(-panels // cut[1]))
+    rows, columns = min(cuts, key=lambda cut: -(-tiles // cut[0]) * -(-panels // cut[1]))
+    return rows * max(1, parts_for(M * N * K, LEAST_PRODUCT) // threads), columns
 
 
 # -------------------------------------------------------------------------------- ternary weights, 8-bit activations
@@ -482,10 +488,10 @@ def _raise_four(words, x0, x1, x2, x3):
 
 
 @parallel
-def _raise_columns(part, panels, codes, absent, scratch, parts):
+def _raise_columns(part, thread, panels, codes, absent, scratch, parts):
     """Panels of codes + 1 for codes (K, N); absent (N,): codes of rows beyond K."""
     K, N = codes.shape
-    count, row = (K + 3) // 4, scratch[part]
+    count, row = (K + 3) // 4, scratch[thread]
     row[N:] = 0
     for k in range(count * part // parts, count * (part + 1) // parts):
         x0 = codes[4 * k]
@@ -498,16 +504,17 @@ def _raise_columns(part, panels, codes, absent, scratch, parts):
 
 def ternary_panels(codes, transposed):
     """Panels of a ternary matrix b (K, N), or (N, K) if transposed, int8: words of codes + 1."""
-    threads = parts_for(codes.size)
+    parts = parts_for(codes.size)
     if transposed:
         N, K = codes.shape
         words = memory.empty((N, -(-K // 4)), np.int32)
-        _raise_rows(words.view(np.uint8), codes, threads)
+        _raise_rows(words.view(np.uint8), codes, parts)
         return _turned(words, N, words.shape[1])
     K, N = codes.shape
     across = -(-N // WIDE) * WIDE
     panels = memory.empty(across * -(-K // 4), np.int32)
-    _raise_columns(panels, codes, np.full(N, -1, np.int8), memory.empty((threads, across), np.int32), threads)
+    _raise_columns(panels, codes, np.full(N, -1, np.int8), memory.empty((threads_of(parts), across), np.int32),
+                   parts)
     return panels
 
 
@@ -558,10 +565,12 @@ def _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, wor
 
 
 @parallel
-def _product_bytes(part, out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals, columns, parts):
+def _product_bytes(part, thread, out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals, columns,
+                   parts):
     tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
-    rows, r, c = parts // columns, part // columns, part % columns
-    _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals[part],
+    rows = parts // columns
+    r, c = part % rows, part // rows
+    _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals[thread],
                  tiles * r // rows, tiles * (r + 1) // rows,
                  panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
 
@@ -575,10 +584,10 @@ def multiply_bytes(a, scale, panels, N, add_to=None):
     What is scaled is exact.
     """
     M, count = a.words.shape
-    out, cut = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, thread_count())
+    out, (rows, columns) = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, 4 * count)
     flat = out.reshape(-1)
     # Panels hold weights + 1: the sums of a are taken away again.
     _product_bytes(flat, *(_NOTHING if add_to is None else (flat, N, 1)), a.words.reshape(-1), a.minus_sums,
                    a.steps, np.asarray(scale, np.float32).reshape(1), panels, M, N, count,
-                   memory.empty((cut[0] * cut[1], ROWS * WIDE + 16), np.int32), cut[1], cut[0] * cut[1])
+                   memory.empty((threads_of(rows * columns), ROWS * WIDE + 16), np.int32), columns, rows * columns)
     return out

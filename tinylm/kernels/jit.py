@@ -24,7 +24,7 @@ from numba.extending import typeof_impl
 from ..config import cache_dir
 from . import recording
 from .callee import CalleeCompiler
-from .fork import fork
+from .fork import THREAD, fork
 
 try:
     import fcntl
@@ -228,14 +228,15 @@ class Kernel:
 
 
 def parallel(function):
-    """Compile function(part, ..., parts), one thread's share of some work, and return what does all parts.
+    """Compile function(part, ..., parts), a share of some work, and return what does all parts.
 
-    That takes the same arguments without `part`: f(..., parts).
+    That takes the same arguments without `part`: f(..., parts).  A second argument `thread` is left out, too: it is
+    the number of the thread, from 0, by which scratch memory is told apart.
     """
     names = list(inspect.signature(function).parameters)
     if names[0] != "part" or names[-1] != "parts":
         raise TypeError(f"{function.__name__}{(*names,)}: the first argument is to be part and the last one parts")
-    names = ", ".join(names[1:])
+    names = ", ".join(names[2 if names[1] == THREAD else 1:])
     scope = {"__name__": function.__module__, "_fork": fork, "_share": serial(function)}
     # Numba wants arguments by name, none of which begins as those here do, and keeps machine code by file and line.
     before = "\n" * (function.__code__.co_firstlineno - 1)

@@ -22,7 +22,7 @@ from .integers import BothWays, a_chunk_for_each_thread, grid, multiply_pairs, r
 from .jit import inlined, parallel, serial
 from .recording import also, contiguous
 from .registers import LINE, ask, get, put
-from .rows import parts_for
+from .rows import parts_for, threads_of
 from .simd import (
     HALF,
     NARROW,
@@ -244,11 +244,12 @@ def _pack(part, packed, b, ks, cs, factor, N, K, parts):
 
 
 @parallel
-def _product(part, out, start, lds, css, a, rs, ks, packed, strips, M, N, K, columns, parts):
+def _product(part, thread, out, start, lds, css, a, rs, ks, packed, strips, M, N, K, columns, parts):
     """One of the parts / columns x columns blocks of out."""
     tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
-    rows, r, c = parts // columns, part // columns, part % columns
-    _share(out, start, lds, css, a, rs, ks, packed, strips[part], M, N, K,
+    rows = parts // columns
+    r, c = part % rows, part // rows
+    _share(out, start, lds, css, a, rs, ks, packed, strips[thread], M, N, K,
            tiles * r // rows, tiles * (r + 1) // rows,
            panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
 
@@ -408,7 +409,7 @@ def _panels(b, N, K, transposed, factor=_UNSCALED):
     if precision() == "bfloat16" and has_tiles():
         return pack_strips(b, N, K, transposed, True)
     packed = memory.empty(K * packed_columns(N))
-    _pack(packed, b, 1 if transposed else N, K if transposed else 1, factor, N, K, thread_count())
+    _pack(packed, b, 1 if transposed else N, K if transposed else 1, factor, N, K, parts_for(K * N))
     return packed
 
 
@@ -432,7 +433,7 @@ def multiply(out, start, lds, css, a, b, packed, M, N, K, transpose_a, transpose
     if packed is None:
         packed = _panels(b, N, K, transpose_b)
     rs, ks = (1, M) if transpose_a else (K, 1)
-    rows, columns = grid(M, N, threads)
-    strips = memory.empty((rows * columns, TILES_IN_BLOCK * STRIP if ks != 1 else 0))
+    rows, columns = grid(M, N, K)
+    strips = memory.empty((threads_of(rows * columns), TILES_IN_BLOCK * STRIP if ks != 1 else 0))
     _product(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, columns, rows * columns)
 

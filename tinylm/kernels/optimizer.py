@@ -8,8 +8,8 @@ import numpy as np
 from ..ops import shapes
 from ..ops.optimizer import clip_scale
 from . import memory
-from .fork import thread_count
 from .jit import parallel, serial
+from .rows import parts_for
 
 CHUNK = 4096  # elements summed by one thread; never depends on how many threads there are
 
@@ -32,7 +32,7 @@ def global_norm(grad):
     """See `tinylm.ops.global_norm`."""
     partial = memory.empty(max(1, -(-grad.size // CHUNK)), np.float64)
     partial[-1] = 0.0
-    _chunk_sums(partial, grad, min(partial.size, thread_count()))
+    _chunk_sums(partial, grad, min(partial.size, parts_for(grad.size)))
     return math.sqrt(float(partial.sum()))
 
 
@@ -63,7 +63,7 @@ def adamw_step(param, grad, first, second, *, step, lr, beta1=0.9, beta2=0.999, 
     shapes.same(param=param, grad=grad, first=first, second=second)
     f = np.float32
     _adamw(param, grad, first, second, decayed, f(1 - lr * weight_decay), f(lr / (1 - beta1 ** step)),
-           f(1 - beta1), f(1 - beta2), f(eps), f(1 / (1 - beta2 ** step)), f(scale), thread_count())
+           f(1 - beta1), f(1 - beta2), f(eps), f(1 / (1 - beta2 ** step)), f(scale), parts_for(param.size))
 
 
 __all__ = ["adamw_step", "clip_scale", "global_norm"]

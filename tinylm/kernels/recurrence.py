@@ -11,7 +11,7 @@ from . import memory
 from .fork import thread_count
 from .jit import parallel, serial
 from .recording import contiguous
-from .rows import add_in_order
+from .rows import PIECES, add_in_order
 from .vector_math import sigmoid32
 
 CHANNELS = 64  # a task has a multiple of them, so that the same numbers are left over for the end of a vector
@@ -75,11 +75,11 @@ def _backward(part, dforget, dvalue, doutput, dbias, later, dout, hidden, forget
 
 
 def _tasks(B, C):
-    """(channels that a task takes through time, threads): all of a text's, unless threads would have unequal work."""
+    """(channels that a task takes through time, parts): all of a text's, unless threads would have unequal work."""
     pieces, threads = -(-C // CHANNELS), thread_count()
     blocks = min(pieces, threads // math.gcd(B, threads))
     width = -(-pieces // blocks) * CHANNELS
-    return width, min(threads, B * -(-C // width))
+    return width, min(threads * PIECES, B * -(-C // width))
 
 
 def recurrence_forward(forget, value, output, bias, state=None, lower=0.0):

@@ -8,7 +8,7 @@ from ..ops.random import PHILOX_MULTIPLIERS, PHILOX_ROUNDS, PHILOX_WEYL, dropout
 from . import memory, recording
 from .jit import inlined, parallel, serial
 from .recording import contiguous
-from .rows import parts_for
+from .rows import parts_for, threads_of
 
 _M0, _M1 = np.uint64(PHILOX_MULTIPLIERS[0]), np.uint64(PHILOX_MULTIPLIERS[1])
 _W0, _W1 = np.uint64(PHILOX_WEYL[0]), np.uint64(PHILOX_WEYL[1])
@@ -54,10 +54,10 @@ def mask_numbers(numbers, words, row, key):
     _split(numbers[:half], numbers[half:2 * half], words)
 
 
-def mask_scratch(parts, columns, spare=0):
-    """(numbers, words) for `mask_numbers`, a row for each part; `spare` more numbers may be read, not written."""
+def mask_scratch(threads, columns, spare=0):
+    """(numbers, words) for `mask_numbers`, a row for each thread; `spare` more numbers may be read, not written."""
     blocks = -(-columns // 8)
-    return memory.empty((parts, 8 * blocks + spare), np.uint16), memory.empty((parts, 4 * blocks), np.uint32)
+    return memory.empty((threads, 8 * blocks + spare), np.uint16), memory.empty((threads, 4 * blocks), np.uint32)
 
 
 @serial
@@ -91,15 +91,15 @@ def _residual(part, out, inp, branch, parts):
 
 
 @parallel
-def _residual_dropout(part, out, inp, branch, numbers, words, key, threshold, scale, parts):
+def _residual_dropout(part, thread, out, inp, branch, numbers, words, key, threshold, scale, parts):
     """An empty inp is none: then only the dropped branch is written."""
     rows = out.shape[0]
     for n in range(rows * part // parts, rows * (part + 1) // parts):
-        mask_numbers(numbers[part], words[part], n, key)
+        mask_numbers(numbers[thread], words[thread], n, key)
         if inp.size:
-            _masked_row(out[n], inp[n], branch[n], numbers[part], threshold, scale)
+            _masked_row(out[n], inp[n], branch[n], numbers[thread], threshold, scale)
         else:
-            _dropped_row(out[n], branch[n], numbers[part], threshold, scale)
+            _dropped_row(out[n], branch[n], numbers[thread], threshold, scale)
 
 
 def mask_arguments(key, rate):
@@ -121,7 +121,7 @@ def _drop(inp, branch, rate, key):
     out = memory.empty(branch.shape)
     parts = parts_for(branch.size)
     _residual_dropout(out.reshape(rows.shape), _NO_ROWS if inp is None else contiguous(inp).reshape(rows.shape),
-                      rows, *mask_scratch(parts, columns), *mask_arguments(key, rate), parts)
+                      rows, *mask_scratch(threads_of(parts), columns), *mask_arguments(key, rate), parts)
     return out
 
 

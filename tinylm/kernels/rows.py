@@ -7,11 +7,18 @@ from .jit import serial
 CHUNK_ROWS = 64     # rows summed by one thread before partial sums are added in order; never depends
                     # on the number of threads
 MIN_ELEMENTS = 16_384  # below this, starting a second thread costs more than it saves
+PIECES = 4          # parts for each thread, of much work: a thread whose processor is slower for a while takes fewer
 
 
-def parts_for(elements: int) -> int:
-    """How many parts to cut `elements` of light work into."""
-    return max(1, min(thread_count(), elements // MIN_ELEMENTS))
+def parts_for(elements: int, least: int = MIN_ELEMENTS) -> int:
+    """How many parts to cut `elements` of light work into, each of `least` or more: a multiple of the threads."""
+    threads, parts = thread_count(), elements // least
+    return max(1, parts) if parts < threads else threads * min(PIECES, parts // threads)
+
+
+def threads_of(parts: int) -> int:
+    """How many threads share so many parts: for each of them there is scratch memory."""
+    return min(parts, thread_count())
 
 
 def chunks_of(rows: int) -> int:

@@ -8,7 +8,6 @@ from ..ops import shapes
 from ..ops.precision import precision
 from ..ops.ternary import LARGEST_CODE, SMALLEST_SCALE, BitLinearCache, Ternary
 from . import memory
-from .fork import thread_count
 from .integers import a_chunk_for_each_thread, bytes_for, multiply_bytes, quantize_both, ternary_panels
 from .jit import parallel, serial
 from .matmul import FEW_ROWS, both_ways, matmul, pack, pack_scaled, scale_rows
@@ -63,9 +62,9 @@ def _codes(part, codes, scale, weight, partial, parts):
 def ternarize(weight):
     """See `tinylm.ops.ternarize`; float32.  The scale is an array without dimensions."""
     weight = contiguous(weight)
-    flat, threads = weight.reshape(-1), thread_count()
+    flat = weight.reshape(-1)
     partial, scale = memory.empty(max(1, -(-flat.size // CHUNK)), np.float64), memory.empty(1)
-    _magnitudes(partial, flat, min(partial.size, threads))
+    _magnitudes(partial, flat, min(partial.size, parts_for(flat.size)))
     codes = memory.empty(weight.shape, np.int8)
     _codes(codes.reshape(-1), scale, flat, partial, parts_for(flat.size))
     return Ternary(codes, scale.reshape(()))

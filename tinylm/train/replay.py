@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import CheckFailed
 from ..kernels import memory
+from ..kernels.fork import thread_count
 from ..kernels.recording import Recording
 from ..layers import Parameters
 from ..ops import shapes
@@ -42,7 +43,7 @@ class Passes:
         self._inputs = self._targets = np.zeros((0, 0), np.int32)  # where recorded kernels find them
         self.shelves: memory.Shelves = {}  # what a recording uses is lent to no one else
         self._recordings: list[tuple[Recording, np.ndarray]] = []  # with the losses they write
-        self._records, self._replayed = records, 0
+        self._records, self._replayed, self._threads = records, 0, 0
 
     @property
     def replays(self) -> bool:
@@ -56,6 +57,9 @@ class Passes:
         """
         if not self._records:
             return self._by_layers(step, batches)
+        if self._threads != thread_count():  # recorded calls have scratch memory for so many
+            self._threads, self._replayed = thread_count(), 0
+            self._recordings.clear()
         if not self._recordings:
             return self._by_layers(step, batches, min(KINDS, len(batches)))
         again = self._again(step, batches)
