@@ -17,7 +17,7 @@ from .fork import thread_count
 from .jit import inlined, parallel, serial, serial_in_order
 from .quantize import largest, quantize_row, to_code
 from .recording import also
-from .registers import get, put
+from .registers import ask_rows, get, put
 from .rows import parts_for, threads_of
 from .simd import (
     BYTES_TOGETHER,
@@ -412,6 +412,8 @@ def _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M,
             for column in range(left, right, WIDE):
                 at = row * N + column
                 ib = column * count + chunk * PAIRS * WIDE
+                if column + WIDE < right:
+                    ask_rows(out, at + WIDE, N, ROWS)
                 begin, ist, step = start, row * lds + column * css, lds
                 if chunk > 0:  # go on from what the chunks before this one have left
                     begin, ist, step = out, at, N
@@ -555,6 +557,7 @@ def _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, wor
         row = t * ROWS
         rows = min(ROWS, M - row)
         for column in range(left, right, WIDE):
+            ask_rows(out, row * N + column, N, ROWS)  # for what comes after the products
             _tile_bytes(totals, a, row * words, words, b, column * words, words, rows)
             for r in range(rows):
                 total = add_integers(load_integers(totals, r * WIDE), spread_integer(minus_sums, row + r))

@@ -21,7 +21,7 @@ from .fork import thread_count
 from .integers import BothWays, a_chunk_for_each_thread, grid, multiply_pairs, round_both, round_panels
 from .jit import inlined, parallel, serial
 from .recording import also, contiguous
-from .registers import LINE, ask, get, put
+from .registers import LINE, ask, ask_rows, get, put
 from .rows import parts_for, threads_of
 from .simd import (
     HALF,
@@ -214,6 +214,8 @@ def _share(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, first, last
                 below = ROWS + (column - left) // width  # a row of the next tile for each of the first panels
                 if ks == 1 and below < 2 * ROWS:
                     ask(a, (row + below) * rs + k, depth)
+                if column + width < right:
+                    ask_rows(out, at + width, N, ROWS)
                 if rows == ROWS and N - column >= WIDE:
                     inlined_tile(out, at, N, begin, ist, step, source, ia, to_row, to_k, packed, ib, depth, ALL_ROWS,
                                  ALL_COLUMNS, wide())

@@ -29,3 +29,10 @@ def ask(a, first, numbers):
     """Prefetch what will be read soon; beyond the end of a, too, nothing happens."""
     for i in range(first, first + numbers, LINE):
         prefetch(a, i)
+
+
+@serial
+def ask_rows(a, first, apart, rows):
+    """As `ask`, for the first line of some rows: those of a tile that is next."""
+    for r in range(rows):
+        prefetch(a, first + r * apart)
