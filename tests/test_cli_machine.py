@@ -95,6 +95,8 @@ def test_depth_and_width_reach_the_model():
         def prepare(self):
             pass
 
+        settle = prepare
+
         def measure(self, seconds):
             return Speed(0.5, 0.0)
 

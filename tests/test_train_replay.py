@@ -13,15 +13,17 @@ from tinylm.kernels.recording import Recording, also
 from tinylm.threads import cpu_threads
 from tinylm.train import replay
 from tinylm.train.loop import Trainer
+from tinylm.train.rundir import RunDir
 
 FAMILIES = ["gpt-tiny", "thunderbolt-tiny", "bolt", "nova", "tinystories-1m"]
 
 
-def trainer(preset="gpt-tiny", *, dropout=0.1, records=True, data=None, **flags):
+def trainer(preset="gpt-tiny", *, dropout=0.1, records=True, data=None, run=None, **flags):
     sizes = shrink(dict(config.load_preset(preset)["model"])) | {
         "vocab": toys.V, "context": toys.T, "dropout": dropout}
     cfg = toys.options(backend="numba", **flags)
-    made = Trainer(model=models.build(sizes.pop("family"), sizes), data=data or toys.text(cfg), config=cfg, f=kernels)
+    made = Trainer(model=models.build(sizes.pop("family"), sizes), data=data or toys.text(cfg), config=cfg, f=kernels,
+                   run=run)
     made.passes._records = records
     made.prepare()
     return made
@@ -51,6 +53,18 @@ def test_another_number_of_threads_is_another_recording():
             assert {len(arguments[5]) for function, arguments in recorded.passes._recordings[0][0]._calls
                     if function is attention._forward.compiled} == {threads}
     assert toys.bits(recorded) == toys.bits(direct)
+
+
+def test_a_time_budget_is_planned_by_steps_from_the_recording(tmp_path, monkeypatch):
+    settled, real = [], Trainer.measure
+
+    def measure(self, seconds):
+        settled.append((seconds > 0, self.passes.settled))
+        return real(self, seconds)
+    monkeypatch.setattr(Trainer, "measure", measure)
+    made = trainer(time_budget="0.3s", run=RunDir.create("toy", tmp_path / "run"))
+    list(made.events())
+    assert settled == [(False, False), (False, False), (True, True)] and made.passes.replays
 
 
 def test_no_layer_is_asked_once_a_step_is_recorded():

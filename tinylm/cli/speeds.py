@@ -223,7 +223,7 @@ def _steps(trainers: list, threads: list[int], seconds: float) -> tuple[list[flo
             with cpu_threads(count):
                 if turn == 0:
                     trainer.prepare()
-                    trainer.measure(0)
+                    trainer.settle()
                     continue
                 spent.append(trainer.measure(seconds / TURNS / len(trainers)).step)
                 most.append(peak_flops(min(0.1, seconds / TURNS / len(trainers))))

@@ -315,7 +315,7 @@ def _dry_run(options, model, data, threads, notes, as_json, quiet):
         ahead.start(model)
     trainer = Trainer(model=model, data=data, config=options, f=f, threads=threads)
     trainer.prepare()
-    trainer.measure(0)
+    trainer.settle()
     speed = trainer.measure(DRY_SECONDS)
     recipe, steps = options.recipe, trainer.steps_for(speed)
     evaluations = 1 + -(-steps // recipe.eval_every)

@@ -202,10 +202,16 @@ class Trainer:
             self._backward(inputs, targets, 1, 0, {})
         self.model.forward(inputs, targets, Pass(f=self.f, p=self.params))
 
+    def settle(self) -> None:
+        """Take steps, as `measure` does, until they take as long as those that follow: the first ones take longer."""
+        self.measure(0)
+        while not self.passes.settled:
+            self.measure(0)
+
     def measure(self, seconds: float) -> Speed:
         """Take real steps and evaluate a little, then put everything back as it was at step 0.
 
-        Call `prepare` before, and `measure(0)` once: the first step takes longer than others.
+        Call `prepare` and `settle` before.
 
         Raises    ValueError after step 0
         """
@@ -256,8 +262,8 @@ class Trainer:
         self.prepare()
         budget = self.recipe.time_budget
         timed = self.plan is None and (budget is not None or self.recipe.warmup.unit == "s")
-        if timed:
-            self.measure(0)  # before the clock starts, like all that happens once
+        if timed:  # before the clock starts, like all that happens once
+            self.settle()
         self._began = clock()
         self._saved_at = self.seconds
         if self.plan is None:

@@ -50,6 +50,11 @@ class Passes:
         """Whether steps come from recordings now."""
         return self._records and self._replayed > 0
 
+    @property
+    def settled(self) -> bool:
+        """Whether it is known how steps are made, so that the next one takes as long as most that follow."""
+        return not self._records or self._replayed > 0
+
     def gradients(self, step: int, batches: Sequence[Batch]) -> list[float]:
         """The sum of the losses of each batch; grads then hold the gradient of all, whatever they held before.
 
