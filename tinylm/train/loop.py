@@ -426,7 +426,8 @@ class Trainer:
     def _evaluate(self, validation) -> Sums:
         run, total = Pass(f=self.f, p=self.params), Sums()
         for inputs, targets, sizes in validation:
-            with np.errstate(all="ignore"):
+            # All memory is given back before a step is made again.
+            with np.errstate(all="ignore"), memory.lent_from(self.passes.shelves):
                 nats = float(self.model.forward(inputs, targets, run).sum(dtype=np.float64))
             if not math.isfinite(nats):
                 where = self._first_bad_layer(inputs, targets, run) or _ALL_FINITE

@@ -41,7 +41,7 @@ class Passes:
                  vocab: int, records: bool):
         self._passes, self._grads, self._key, self._vocab = passes, grads, key, vocab
         self._inputs = self._targets = np.zeros((0, 0), np.int32)  # where recorded kernels find them
-        self.shelves: memory.Shelves = {}  # what a recording uses is lent to no one else
+        self.shelves: memory.Shelves = {}  # nobody may keep what was lent from here while a recording is made again
         self._recordings: list[tuple[Recording, np.ndarray]] = []  # with the losses they write
         self._records, self._replayed, self._threads = records, 0, 0
 
