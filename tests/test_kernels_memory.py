@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import gc
+import signal
+import sys
 
 import numba
 import numpy as np
@@ -52,3 +54,27 @@ def test_the_number_of_threads_is_numbas():
             assert thread_count() == count
     finally:
         numba.set_num_threads(before)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer that interrupts")
+def test_an_interrupt_while_memory_goes_back_is_not_lost(monkeypatch):
+    """In a destructor written in Python it would be reported and forgotten."""
+    sent, arrived, lost = [], 0, []
+
+    def interrupt(number, frame):
+        sent.append(number)
+        raise KeyboardInterrupt
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for turn in range(500):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-4 + 1e-6 * (turn % 97))
+                while len(sent) == turn:
+                    memory.empty(SHAPE)
+            except KeyboardInterrupt:
+                arrived += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert arrived == len(sent) == 500 and not lost

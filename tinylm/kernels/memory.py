@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import weakref
 from contextlib import contextmanager
 from functools import cache, lru_cache
 
@@ -16,7 +17,17 @@ SMALL = 4096     # bytes
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
-Shelves = dict[int, list[tuple[np.ndarray, int]]]  # by size: (memory, where it is aligned)
+class Returned(weakref.ref):
+    """A block that is gone, and its memory: (bytes, where they are aligned).
+
+    What puts it on its shelf is `list.append` itself.  A destructor in Python would be a place where an interrupt by
+    the user arrives and is lost.
+    """
+
+    __slots__ = ("memory",)
+
+
+Shelves = dict[int, list[Returned]]  # by size
 _shelves: Shelves = {}
 
 
@@ -34,9 +45,6 @@ def lent_from(shelves: Shelves):
 class _Lent:
     """What a block of memory is, whatever its size."""
 
-    def __del__(self):
-        self.shelf.append(self.memory)
-
 
 @cache
 def _lender(size: int):
@@ -50,12 +58,13 @@ def _lender(size: int):
         if shelf is None:
             shelf = _shelves[size] = []
         if shelf:
-            memory = shelf.pop()
+            memory = shelf.pop().memory
         else:
             raw = np.empty(size + _ALIGNMENT, np.uint8)
             memory = raw, raw.ctypes.data + -raw.ctypes.data % _ALIGNMENT
         block = Block.from_address(memory[1])
-        block.memory, block.shelf = memory, shelf
+        block.back = Returned(block, shelf.append)  # lives as long as the block
+        block.back.memory = memory
         return block
 
     return lend
@@ -70,7 +79,7 @@ def unlent(x: np.ndarray) -> np.ndarray:
         owner = owner.obj
     if not isinstance(owner, _Lent):
         return x
-    raw, _ = owner.memory
+    raw, _ = owner.back.memory
     return np.ndarray(x.shape, x.dtype, raw, x.__array_interface__["data"][0] - raw.ctypes.data, x.strides)
 
 

@@ -13,7 +13,7 @@ from .jit import parallel, serial
 from .matmul import FEW_ROWS, both_ways, matmul, pack, pack_scaled, scale_rows
 from .optimizer import CHUNK
 from .quantize import quantize_row
-from .recording import contiguous
+from .recording import also, contiguous
 from .rows import parts_for
 
 _ZERO, _ONE, _TOP = np.float32(0.0), np.float32(1.0), np.float32(LARGEST_CODE)
@@ -168,8 +168,9 @@ def _product_of_bytes(quantized, ternary):
     N = len(quantized.words)
     if N > FEW_ROWS:
         return multiply_bytes(quantized, scale, ternary_panels(codes, True), len(codes))
-    out = memory.empty((N, len(codes)))
-    _few_tokens(out, quantized.words.view(np.int8), quantized.steps * scale, codes, parts_for(codes.size))
+    out, steps = memory.empty((N, len(codes))), memory.empty(N)
+    also(np.multiply, quantized.steps, scale, steps)
+    _few_tokens(out, quantized.words.view(np.int8), steps, codes, parts_for(codes.size))
     return out
 
 

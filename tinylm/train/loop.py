@@ -204,12 +204,10 @@ class Trainer:
 
     def settle(self) -> None:
         """Take steps, as `measure` does, until they take as long as those that follow: the first ones take longer."""
-        self.measure(0)
-        while not self.passes.settled:
-            self.measure(0)
+        self.measure(0, least=2)
 
-    def measure(self, seconds: float) -> Speed:
-        """Take real steps and evaluate a little, then put everything back as it was at step 0.
+    def measure(self, seconds: float, least: int = 1) -> Speed:
+        """Take real steps, `least` or more, and evaluate a little, then put everything back as it was at step 0.
 
         Call `prepare` and `settle` before.
 
@@ -218,7 +216,7 @@ class Trainer:
         if self.step:
             raise ValueError("measuring would change a run that has begun")
         steps, began = [], clock()
-        while not steps or clock() - began < seconds:
+        while len(steps) < least or clock() - began < seconds:
             start = clock()
             self._optimize(len(steps) + 1, self.recipe.lr / 100)
             steps.append(clock() - start)

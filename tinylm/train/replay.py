@@ -1,6 +1,6 @@
 """The passes of a step, recorded once and then made again without the Python around their kernels.
 
-The first full step is recorded (`tinylm.kernels.recording`).  The second is made twice, from the recording and by the
+The first full step is recorded (`tinylm.kernels.recording`).  Another one is made twice, from the recording and by the
 layers: only if losses and gradients have the same bits is the recording used from then on.  So a layer that works on
 arrays with NumPy, which no recording would contain, costs speed and never a wrong number.  Steps are made twice again
 later, ever more rarely, for what the second may have hidden.
@@ -43,7 +43,7 @@ class Passes:
         self._inputs = self._targets = np.zeros((0, 0), np.int32)  # where recorded kernels find them
         self.shelves: memory.Shelves = {}  # nobody may keep what was lent from here while a recording is made again
         self._recordings: list[tuple[Recording, np.ndarray]] = []  # with the losses they write
-        self._records, self._replayed, self._threads = records, 0, 0
+        self._records, self._replayed, self._threads, self._recorded = records, 0, 0, 0
 
     @property
     def replays(self) -> bool:
@@ -66,7 +66,10 @@ class Passes:
             self._threads, self._replayed = thread_count(), 0
             self._recordings.clear()
         if not self._recordings:
+            self._recorded = step
             return self._by_layers(step, batches, min(KINDS, len(batches)))
+        if self._replayed == 0 and step == self._recorded:  # the same numbers again would prove nothing
+            return self._by_layers(step, batches)
         again = self._again(step, batches)
         self._replayed += 1
         if not _is_power(self._replayed, CHECKED):
