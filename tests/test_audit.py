@@ -1,6 +1,7 @@
 """The audit is green for every preset, and red for a planted error of each kind it looks for."""
 from __future__ import annotations
 
+import re
 import types
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 from leaks import PUBLISHED
 
 from tinylm import config, kernels, models, ops
-from tinylm.audit import causality, floor, gradients, streaming, suite, threads, unitcheck
+from tinylm.audit import causality, floor, followed, gradients, parity, streaming, suite, threads, unitcheck
 from tinylm.audit.shrink import shrink
 from tinylm.errors import CheckFailed
 from tinylm.layers import Attention, Block, Head, LayerNorm, Parameters, Residual
 from tinylm.layers.base import Replaced
+from tinylm.ops.precision import LARGEST, PRECISIONS, autocast, precision, rounded
 from tinylm.ops.random import dropout_key
 from tinylm.text.tokenizer import char_tokenizer
 from tinylm.units import Loss
@@ -658,6 +660,235 @@ def test_whole_models_agree_and_a_wrong_kernel_does_not(model, rng):
     fast = types.SimpleNamespace(**{n: getattr(kernels, n) for n in kernels.__all__} | {"layernorm_backward": wrong})
     assert suite.model_parity(model, kernels, rng).ok
     assert not suite.model_parity(model, fast, rng).ok
+
+
+# ------------------------------------------------------------------------------------------ other precisions
+LOWER = PRECISIONS[1:]
+
+
+def only_at(chosen, wrong, good):
+    """An operation that is wrong at one precision."""
+    return lambda *args, **options: (wrong if precision() == chosen else good)(*args, **options)
+
+
+def one_step(x, axis=None):
+    """x as whole multiples of a step, one for a row (axis -1) or for all; of the mean, which every number moves."""
+    step = np.maximum(np.abs(x).mean(axis, keepdims=True), np.float32(1e-30)) * np.float32(4 / LARGEST)
+    return np.rint(x / step) * step
+
+
+def test_each_precision_has_its_checks_and_leaves_the_callers_alone(model):
+    checks = {}
+    for check in suite.model_checks(model, kernels, ["causality", "kernels", "threads"]):
+        assert precision() == "float32", "between checks the caller's precision holds"
+        checks[check.name] = check
+    for name in ("causality.kernels", "causality.backward.kernels", "kernels.model", "threads.model"):
+        assert [f"{name}.{p}" in checks for p in ("bfloat16", "int16")] == [True, True]
+        assert name in checks
+    assert suite.summary(checks.values())[0], [c for c in checks.values() if not c.ok]
+    assert "to the bit" in checks["causality.kernels.int16"].detail
+
+
+def test_each_precision_is_really_used(model):
+    """If these checks ran in float32, all they say would be about float32."""
+    seen = set()
+
+    def watched(*args):
+        seen.add(precision())
+        return kernels.linear_forward(*args)
+
+    list(suite.model_checks(model, fast_operations(linear_forward=watched), ["causality"]))
+    assert seen == set(PRECISIONS)
+
+
+@pytest.mark.parametrize("chosen", LOWER)
+def test_a_step_shared_by_all_tokens_is_a_leak(chosen, model):
+    """The future moves the step, and with it the codes of the past."""
+    shared = only_at(chosen, lambda inp, *rest: kernels.linear_forward(one_step(inp), *rest), kernels.linear_forward)
+    checks = {c.name: c for c in suite.model_checks(model, fast_operations(linear_forward=shared), ["causality"])}
+    assert [name for name, check in checks.items() if not check.ok] == [f"causality.kernels.{chosen}"]
+    assert checks[f"causality.kernels.{chosen}"].detail.startswith("blocks.0.attention.qkv leaks")
+    own = only_at(chosen, lambda inp, *rest: kernels.linear_forward(one_step(inp, -1), *rest), kernels.linear_forward)
+    checks = suite.model_checks(model, fast_operations(linear_forward=own), ["causality"])
+    assert all(check.ok for check in checks), "a step for each token tells nothing of the others"
+
+
+@pytest.mark.parametrize("chosen", LOWER)
+def test_a_step_shared_by_all_tokens_is_a_leak_of_ternary_layers(chosen, rng):
+    model = models.build("thunderbolt", SMALL | {"activation_bits": 0})
+
+    def shared(inp, ternary, bits=0):
+        return kernels.bitlinear_forward(one_step(inp), ternary, bits)
+
+    def shared_by_three(inp, ternaries, bits=0):
+        return kernels.bitlinears_forward(one_step(inp), ternaries, bits)
+
+    params = gradients.randomised(model, rng, np.float32)
+    for name, wrong, layer in (("bitlinear_forward", shared, "blocks.0.mixer.proj"),
+                               ("bitlinears_forward", shared_by_three, "blocks.0.mixer.forget")):
+        f = fast_operations(**{name: only_at(chosen, wrong, getattr(kernels, name))})
+        with autocast(chosen):
+            assert causality.suffix_swap(model, params, kernels, rng, exact=True).ok
+            check = causality.suffix_swap(model, params, f, rng, exact=True)
+        assert check.detail.startswith(f"{layer} leaks"), check.detail
+
+
+@pytest.mark.parametrize("chosen", LOWER)
+def test_a_single_bit_of_the_past_is_a_leak(chosen, model, rng):
+    """Below what rounding may move in float32: further on, it decides between two codes."""
+    def moves_a_bit(inp, *rest):
+        out, cache = kernels.layernorm_forward(inp, *rest)
+        odd = inp.view(np.int32)[:, -1].sum(-1, keepdims=True) % 2 == 1
+        out[:, 0] = np.where(odd, np.nextafter(out[:, 0], np.float32(9)), out[:, 0])
+        return out, cache
+
+    params, f = gradients.randomised(model, rng, np.float32), fast_operations(layernorm_forward=moves_a_bit)
+    with autocast(chosen):
+        check = causality.suffix_swap(model, params, f, rng, exact=True)
+    assert re.match(r"blocks\.\d\.norm\d leaks", check.detail), check.detail
+    assert causality.suffix_swap(model, params, f, rng).ok, "in float32 it counts as rounding"
+
+
+@pytest.mark.parametrize("chosen", LOWER)
+def test_a_rounding_error_handed_on_to_the_next_token_is_a_leak(chosen, model):
+    def diffuses(dout, cache, add_to=None):
+        lost = dout - one_step(dout, -1)
+        return kernels.linear_backward(dout + np.pad(lost[:, :-1], ((0, 0), (1, 0), (0, 0))), cache, add_to)
+
+    f = fast_operations(linear_backward=only_at(chosen, diffuses, kernels.linear_backward))
+    checks = [c for c in suite.model_checks(model, f, ["causality"]) if not c.ok]
+    assert [c.name for c in checks] == [f"causality.backward.kernels.{chosen}"]
+    assert checks[0].detail.startswith("blocks.0.attention.qkv leaks")
+
+
+def rows_of(x):
+    return x.reshape(-1, x.shape[-1])
+
+
+def columns_up_to(rows):
+    """A weight gradient that leaves out the chunks after the first."""
+    def backward(dout, cache, add_to=None):
+        dinp, *_ = kernels.linear_backward(dout, cache)
+        kernels.linear_backward(rows_of(dout)[:rows], cache._replace(inp=rows_of(cache.inp)[:rows]), add_to)
+        return dinp, *add_to
+    return backward
+
+
+def step_of_another_row(dout, cache, add_to=None):
+    dinp, *rest = kernels.linear_backward(dout, cache, add_to)
+    dinp[0, 1] *= np.abs(dout[0, 0]).max() / np.abs(dout[0, 1]).max()
+    return dinp, *rest
+
+
+def one_code_off(inp, weight, bias=None):
+    inp = inp.copy()
+    inp[-1, -1, 0] += np.abs(inp[-1, -1]).max() / LARGEST
+    return kernels.linear_forward(inp, weight, bias)
+
+
+def not_rounded(inp, weight, bias=None):
+    with autocast("float32"):
+        return kernels.linear_forward(inp, weight.array, bias)
+
+
+def head_not_rounded(dlosses, cache, add_to=None):
+    with autocast("float32"):
+        return kernels.linear_cross_entropy_backward(dlosses, cache, add_to)
+
+
+ROUNDED_MUTANTS = {
+    "only the first 512 rows": ("linear_backward", columns_up_to(512), r"d\S+weight\["),
+    "the step of the row before": ("linear_backward", step_of_another_row, "the gradient entering blocks.1.ffn.up"),
+    "one code of one token": ("linear_forward", one_code_off, "the input of"),
+    "not rounded": ("linear_forward", not_rounded, "the input of blocks.0.attention.proj"),
+    "a head that goes back unrounded": ("linear_cross_entropy_backward", head_not_rounded, "the gradient leaving"),
+}
+
+
+@pytest.mark.parametrize("chosen", LOWER)
+@pytest.mark.parametrize("mutant", ROUNDED_MUTANTS)
+def test_a_kernel_that_is_wrong_at_one_precision_is_found_there(mutant, chosen, model):
+    name, wrong, says = ROUNDED_MUTANTS[mutant]
+    f = fast_operations(**{name: only_at(chosen, wrong, getattr(kernels, name))})
+    failed = [c for c in suite.model_checks(model, f, ["kernels"]) if not c.ok]
+    assert [c.name for c in failed] == [f"kernels.model.{chosen}"]
+    assert re.match(says, failed[0].detail), failed[0].detail
+
+
+def without_scale(douts, caches, add_to=None):
+    dinp, dweights = kernels.bitlinears_backward(douts, caches, add_to)
+    return dinp / np.float32(caches[0].ternary.scale), dweights
+
+
+def gradient_in_6_bits(dout, cache, add_to=None):
+    step = np.abs(dout).max(-1, keepdims=True) / 31
+    _, dweight = kernels.bitlinear_backward(dout, cache, add_to)
+    return kernels.bitlinear_backward(np.rint(dout / step) * step, cache)[0], dweight
+
+
+def dweight_without_steps(dout, cache, add_to=None):
+    if cache.inp_scale is not None:
+        cache = cache._replace(inp_scale=np.full_like(cache.inp_scale, cache.inp_scale.mean()))
+    else:
+        dout = one_step(dout) * np.float32(1.001)
+    return kernels.bitlinear_backward(dout, cache, add_to)
+
+
+BOLT_ROUNDED_MUTANTS = {
+    "the scale of three maps": ("bitlinears_backward", without_scale),
+    "6 bits instead of 8 or more": ("bitlinear_backward", gradient_in_6_bits),
+    "the mean step for every token": ("bitlinear_backward", dweight_without_steps),
+}
+
+
+@pytest.mark.parametrize("chosen", LOWER)
+@pytest.mark.parametrize("mutant", BOLT_ROUNDED_MUTANTS)
+def test_a_ternary_kernel_that_is_wrong_at_one_precision_is_found_there(mutant, chosen, bolt):
+    name, wrong = BOLT_ROUNDED_MUTANTS[mutant]
+    f = fast_operations(**{name: only_at(chosen, wrong, getattr(kernels, name))})
+    failed = [c.name for c in suite.model_checks(bolt, f, ["kernels"]) if not c.ok]
+    assert failed == [f"kernels.model.{chosen}"]
+
+
+@pytest.mark.parametrize("chosen", PRECISIONS)
+@pytest.mark.parametrize("seed", range(8))
+def test_kernels_agree_with_definitions_whatever_the_weights(chosen, seed, model, bolt):
+    """Numbers beside the middle between two codes must not fail it, and they are there among so many seeds."""
+    for subject in (model, bolt):
+        with autocast(chosen):
+            check = followed.check(subject, kernels, np.random.default_rng(seed))
+        assert check.ok, check.detail
+
+
+@pytest.mark.parametrize("chosen", PRECISIONS)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_rounding_may_change_is_bounded_and_no_more(chosen, axis, rng):
+    x = rng.standard_normal((600, 40))
+    off = 1e-6 * np.abs(x) + 1e-7
+    with autocast(chosen):
+        bound, kept = parity.rounding_error(x, off, axis), rounded(x, axis)
+        changed = np.zeros_like(x)
+        for _ in range(30):
+            other = x + off * rng.choice([-1.0, 1.0], x.shape)
+            changed = np.maximum(changed, np.abs(rounded(other, axis) - kept))
+    assert (changed <= bound + 1e-12).all()
+    if chosen != "float32":
+        assert (changed > 1e-4).any(), "some are decided by the last bit"
+        assert (bound > 1e-4).mean() < 0.02, "and few are given a whole step"
+
+
+@pytest.mark.parametrize("chosen", LOWER)
+def test_threads_at_one_precision(chosen, model):
+    import numba
+
+    def depends(dout, cache, add_to=None):
+        found = kernels.linear_backward(dout, cache, add_to)
+        found[1][0, 0] += np.float32(1e-6) * numba.get_num_threads() * np.abs(found[1]).max()
+        return found
+
+    f = fast_operations(linear_backward=only_at(chosen, depends, kernels.linear_backward))
+    failed = [c.name for c in suite.model_checks(model, f, ["threads"]) if not c.ok]
+    assert failed == [f"threads.model.{chosen}"]
 
 
 # ------------------------------------------------------------------------------------------ units

@@ -11,6 +11,7 @@ from tinylm import config, kernels, models, ops
 from tinylm.audit import suite
 from tinylm.cli.main import main
 from tinylm.layers import Parameters
+from tinylm.ops.precision import precision
 from tinylm.text.tokenizer import Tokenizer, char_tokenizer
 from tinylm.train import checkpoint
 from tinylm.units import Loss
@@ -25,7 +26,7 @@ def answer(capsys, *args):
 def test_green_with_a_table(capsys):
     code, out, err = answer(capsys, "gpt-run1", "--only", "causality", "--only", "streaming")
     assert code == 0
-    assert "all 7 checks hold" in out
+    assert "all 11 checks hold" in out
     assert "failed" not in out
     assert "error" not in err
 
@@ -162,3 +163,33 @@ def test_the_weights_of_a_run_are_checked(capsys, run):
     assert code == 0, err
     names = {c["name"] for c in json.loads(out)["checks"]}
     assert {"weights.causality", "weights.uniform", "weights.streaming", "weights.bytes", "streaming"} <= names
+
+
+def a_step_for_all_tokens(inp, weight, bias=None, good=kernels.linear_forward):
+    if precision() == "int16":
+        step = np.abs(inp).mean() / np.float32(500)
+        inp = np.rint(inp / step) * step
+    return good(inp, weight, bias)
+
+
+def the_last_row_is_lost(dout, cache, add_to=None, good=kernels.linear_backward):
+    if precision() == "bfloat16":
+        dout = dout.copy()
+        dout[-1, -1] = 0
+    return good(dout, cache, add_to)
+
+
+@pytest.mark.parametrize(("group", "name", "wrong", "says"), [
+    ("causality", "linear_forward", a_step_for_all_tokens, "causality.kernels.int16: blocks.0.attention.qkv leaks"),
+    ("kernels", "linear_backward", the_last_row_is_lost, "kernels.model.bfloat16: the gradient entering blocks.1"),
+])
+def test_an_error_at_one_precision_is_named_with_it(capsys, monkeypatch, group, name, wrong, says):
+    monkeypatch.setattr(kernels, name, wrong)
+    code, out, err = answer(capsys, "gpt-tiny", "--only", group, "--json")
+    assert code == 3
+    assert says in err
+    assert [c["name"] for c in json.loads(out)["checks"] if not c["ok"]] == [says.split(":")[0]]
+
+
+def test_the_list_is_readable_in_80_columns(capsys):
+    assert all(len(line) <= 80 for line in answer(capsys, "--list")[1].splitlines())

@@ -21,11 +21,13 @@ ROUNDINGS = 64  # what a prefix may move when shapes differ inside a matrix prod
 
 
 def suffix_swap(model: Layer, params: Parameters, f: ModuleType, rng: np.random.Generator, *,
-                length: int | None = None, batch: int = 2, cuts: Sequence[int] | None = None) -> Check:
+                length: int | None = None, batch: int = 2, cuts: Sequence[int] | None = None,
+                exact: bool = False) -> Check:
     """Swap the tokens from position t on, for several t; outputs before t must not move.
 
     length  tokens to read, default the model's context
     cuts    the positions t, default the ends, the middle and a random one
+    exact   no bit may move: where numbers are rounded to codes, a move within rounding ends as a whole step further on
     The detail says whether the prefix kept every bit or moved within rounding.
     """
     length = length or model.config.context
@@ -44,8 +46,8 @@ def suffix_swap(model: Layer, params: Parameters, f: ModuleType, rng: np.random.
         swapped[:, t:] = (tokens[:, t:] + rng.integers(1, vocab, (batch, length - t))) % vocab
         after = _watch(model, params, f, swapped)
         for (layer, inp, out), (_, inp2, out2) in zip(before, after):
-            moved, tolerance = _moved(out, out2, t)
-            if moved > tolerance and not _stood(inp, inp2, t):
+            moved, tolerance = _moved(out, out2, t, exact)
+            if moved > tolerance and not _stood(inp, inp2, t, exact):
                 continue  # what comes in has leaked already, further up
             worst, bits = max(worst, moved / tolerance), bits and moved == 0
             if moved > tolerance:
@@ -65,17 +67,18 @@ def _watch(model, params, f, tokens):
     return [*seen, (model, tokens, logits)]
 
 
-def _stood(inp, inp2, t):
+def _stood(inp, inp2, t, exact):
     if inp.dtype.kind in "iu":
         return np.array_equal(inp[:, :t], inp2[:, :t])
-    moved, tolerance = _moved(inp, inp2, t)
+    moved, tolerance = _moved(inp, inp2, t, exact)
     return moved <= tolerance
 
 
-def _moved(x, y, t):
+def _moved(x, y, t, exact):
     """(largest change before position t, what rounding may change there)."""
     x, y = x[:, :t], y[:, :t]
-    tolerance = ROUNDINGS * float(np.finfo(x.dtype).eps) * float(np.abs(x).max(initial=0)) + 1e-300
+    roundings = 0 if exact else ROUNDINGS
+    tolerance = roundings * float(np.finfo(x.dtype).eps) * float(np.abs(x).max(initial=0)) + 1e-300
     gap = np.abs(x - y)
     return float(np.where(np.isnan(gap), np.inf, gap).max(initial=0)), tolerance
 

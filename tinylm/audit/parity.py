@@ -24,7 +24,7 @@ import numpy as np
 
 from .. import ops
 from ..errors import CheckFailed
-from ..ops.precision import PRECISIONS, autocast, rounded
+from ..ops.precision import CHUNK, LARGEST, PRECISIONS, autocast, precision, rounded
 from ..ops.random import dropout_key, dropout_mask, generator
 from .result import Check
 
@@ -1012,6 +1012,44 @@ def _bound_linear_cross_entropy(c, want):
     ddlogits = _dlogits_bound(prob, off_prob, c["targets"], c["dout"])
     return {"out": 1.05 * off_loss} | {k: 1.05 * v for k, v in _linear_back_bounds(
         c, inp, dlogits * c["dout"][:, None], ddlogits).items()}
+
+
+def dlogits_error(inp, weight, bias, targets, dlosses):
+    """How far float32 may take dlogits from those of the definition, which are float64, at the present precision.
+
+    Shapes    as `linear_cross_entropy_forward`; dlosses (N,) -> (N, V)
+    """
+    inp, weight, bias = rounded(inp, 1), rounded(weight, 1), 0.0 if bias is None else bias
+    roundings = inp.shape[1] + 2 + 2 * (precision() == "int16")  # a step is rounded on each side
+    off_logits = gamma(roundings) * (np.abs(inp) @ np.abs(weight).T + np.abs(bias))
+    _, prob, off_prob = _loss_errors(inp @ weight.T + bias, off_logits, targets)
+    return 1.05 * _dlogits_bound(prob, off_prob, targets, dlosses)
+
+
+def rounding_error(x, off, axis):
+    """How far `rounded` may come out from rounded(x, axis) for a number that is off by `off` from x.
+
+    Most numbers get the same code, since both lie on the same side of the middle between two; the others a whole
+    step.  In int16 the step of a chunk is off, too, with the largest number in it.
+
+    Shapes    x and off the same -> the same
+    """
+    if precision() == "float32":
+        return off
+    if precision() == "bfloat16":
+        kept = rounded(x, axis)
+        return np.maximum(np.abs(rounded(x + off, axis) - kept), np.abs(rounded(x - off, axis) - kept))
+    x, off = np.moveaxis(x, axis, -1), np.moveaxis(off, axis, -1)
+    found = np.empty_like(x)
+    for k in range(0, x.shape[-1], CHUNK):
+        part, off_part = x[..., k:k + CHUNK], off[..., k:k + CHUNK]
+        top = np.maximum(np.abs(part).max(-1, keepdims=True), np.finfo(np.float32).tiny)
+        share = off_part.max(-1, keepdims=True) / top + 3 * UNIT
+        codes = part * (LARGEST / top)
+        off_codes = off_part * (LARGEST / top) + np.abs(codes) * share
+        other = np.maximum(*(np.abs(np.rint(codes + d) - np.rint(codes)) for d in (off_codes, -off_codes)))
+        found[..., k:k + CHUNK] = top / LARGEST * (other + (np.abs(codes) + 1) * share)
+    return np.moveaxis(found, -1, axis)
 
 
 # ------------------------------------------------------------------------------------ the optimizer

@@ -57,14 +57,14 @@ def streaming(model: Layer, params: Parameters, f: ModuleType, rng: np.random.Ge
                  f"{2 + repeats} ways of cutting {length} tokens give the scores of the whole text{how}")
 
 
-def rounding(model: Layer, out: np.ndarray) -> float:
+def rounding(model: Layer, out: np.ndarray, rows: int = 0) -> float:
     """How far two orders of summation may drift apart on the way to `out`.
 
     One rounding for each term of each sum on the path: the widths of all matrices, one after another,
-    and the positions attention adds up, times the size of the result.
+    the positions attention adds up, and the `rows` of gradients, times the size of the result.
     """
     widths = sum(p.shape[-1] for p in model.parameters() if len(p.shape) > 1)
-    terms = widths + model.config.layers * model.config.context
+    terms = widths + model.config.layers * model.config.context + rows
     return terms * float(np.finfo(out.dtype).eps) * float(np.abs(out).max())
 
 

@@ -14,16 +14,17 @@ import numpy as np
 from .. import ops
 from ..layers import Layer, Parameters, Pass, Tape
 from ..layers.base import Replaced
+from ..ops.precision import PRECISIONS, autocast
 from ..ops.random import dropout_key, generator
-from . import causality, floor, gradients, packing, parity, streaming, threads, unitcheck
+from . import causality, floor, followed, gradients, packing, parity, streaming, threads, unitcheck
 from .result import Check
 
 GROUPS = {
     "gradients": "backward passes against central differences in float64",
-    "causality": "no position sees a later one, forward and backward, layer by layer",
+    "causality": "no position sees a later one, layer by layer, at every precision",
     "streaming": "reading in pieces gives the scores of the whole text",
-    "kernels": "every kernel computes its definition, within rounding",
-    "threads": "the same bits for any number of threads",
+    "kernels": "kernels compute their definitions, whole models at every precision",
+    "threads": "the same bits for any number of threads, at every precision",
     "units": "losses and byte counts are what their units say",
     "packing": "packed weights give the scores of the training forward",
 }
@@ -44,17 +45,35 @@ def model_checks(model: Layer, kernels: ModuleType, only: Collection[str] = GROU
         yield _named("causality.backward", causality.backward(model, exact, ops, rng))
         yield _named("causality.backward.kernels", causality.backward(model, fast, kernels, rng))
         yield _named("causality.uniform", causality.uniform_tokens(model, fast, kernels, rng))
+        yield from _lower("causality.kernels", seed, lambda own: causality.suffix_swap(
+            model, fast, kernels, own, exact=True))
+        yield from _lower("causality.backward.kernels", seed, lambda own: causality.backward(
+            model, fast, kernels, own))
     if "streaming" in only:
         yield streaming.streaming(model, exact, ops, rng)
         yield _named("streaming.kernels", streaming.streaming(model, fast, kernels, rng, row_by_row=True))
     if "kernels" in only:
         yield model_parity(model, kernels, rng)
+        yield from _lower("kernels.model", seed, lambda own: followed.check(model, kernels, own))
     if "threads" in only:
         yield _named("threads.model", threads.model(model, kernels, rng))
+        yield from _lower("threads.model", seed, lambda own: threads.model(
+            model, kernels, own, batch=followed.batch(model)))
     if "units" in only:
         yield _named("units.uniform", unitcheck.uniform(model, kernels, rng))
     if "floor" in only:
         yield floor.random_tokens(model, kernels, seed)
+
+
+def _lower(name: str, seed: int, ask: Callable[[np.random.Generator], Check]) -> Iterator[Check]:
+    """One check at each precision below float32, each with a generator of its own.
+
+    It is yielded at the caller's precision: what happens between two checks is none of ours.
+    """
+    for precision in PRECISIONS[1:]:
+        with autocast(precision):
+            found = ask(generator(seed, f"audit {name} {precision}"))
+        yield _named(f"{name}.{precision}", found)
 
 
 def shared_checks(kernels: ModuleType, tokenizer_for: Callable[[Iterable[str]], unitcheck.Tokenizer],
