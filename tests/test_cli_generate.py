@@ -310,8 +310,9 @@ def _with_floor(init, floor):
 
 # Ctrl-C reaches a process through its controlling terminal.
 TAKE_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests themselves run in the background
 os.execv(sys.executable, [sys.executable, "-m", "tinylm", *sys.argv[1:]])
 """
 
