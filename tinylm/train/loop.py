@@ -204,7 +204,7 @@ class Trainer:
 
     def settle(self) -> None:
         """Take steps, as `measure` does, until they take as long as those that follow: the first ones take longer."""
-        self.measure(0, least=2)
+        self.measure(0, least=1 if self.passes.settled else 2)
 
     def measure(self, seconds: float, least: int = 1) -> Speed:
         """Take real steps, `least` or more, and evaluate a little, then put everything back as it was at step 0.
