@@ -7,6 +7,7 @@ import train_toys as toys
 
 from tinylm import config, kernels, models
 from tinylm.audit.shrink import shrink
+from tinylm.cli import bench
 from tinylm.errors import CheckFailed
 from tinylm.kernels import attention, memory
 from tinylm.kernels.recording import Recording, also
@@ -86,6 +87,14 @@ def test_a_time_budget_is_planned_by_steps_from_the_recording(tmp_path, monkeypa
     made = trainer(time_budget="0.3s", run=RunDir.create("toy", tmp_path / "run"))
     list(made.events())
     assert settled == [(False, False), (True, True)] and made.passes.replays
+
+
+def test_bench_measures_steps_from_the_recording(monkeypatch):
+    """However slow they are: windows of one step each would be made by the layers for ever."""
+    real, made = bench._trainer, []
+    monkeypatch.setattr(bench, "_trainer", lambda *given: made.append(real(*given)) or made[-1])
+    bench._train("gpt-tiny", 9, {"batch_size": 2, "context": 8}, 1e-9, "numba", 1)
+    assert made[0].passes.replays
 
 
 def test_no_layer_is_asked_once_a_step_is_recorded():

@@ -142,6 +142,7 @@ def facts_of(trainer) -> dict:
 def tinylm_training(job: dict):
     trainer = tinylm_trainer(job)
     trainer.prepare()
+    trainer.settle()  # what happens once in a run, as compiling does
     return repeated(lambda number: trainer._optimize(number, trainer.recipe.lr / 100)), facts_of(trainer)
 
 

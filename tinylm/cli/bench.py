@@ -136,6 +136,7 @@ def _train(name: str, vocab: int, given: dict, seconds: float, backend: str, thr
     from ..models import describe
     trainer = _trainer(name, vocab, given, backend, threads)
     trainer.prepare()
+    trainer.settle()
     precision = trainer.config.setup.precision
     instruction = precision if machine.has(precision) else "float32"
     most = functools.partial(machine.peak, instruction)
