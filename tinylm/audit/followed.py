@@ -17,13 +17,12 @@ from types import ModuleType
 import numpy as np
 
 from .. import ops
-from ..layers import Layer, Parameters, Pass, Tape
+from ..layers import Layer, Parameters
 from ..layers.base import Replaced
 from ..ops.precision import CHUNK, precision, rounded
-from ..ops.random import dropout_key
 from ..ops.ternary import Ternary
 from . import parity, streaming
-from .gradients import randomised
+from .gradients import of_model, randomised
 from .result import Check
 
 
@@ -57,11 +56,7 @@ def check(model: Layer, kernels: ModuleType, rng: np.random.Generator) -> Check:
     definitions = Followed(heard, exact, differs)
     found = []
     for f, params in ((heard, fast), (definitions, exact)):
-        grads = params.like()
-        run = Pass(f, params, grads, Tape(), dropout_key(3, 5))
-        losses = model.forward(tokens, targets, run)
-        model.backward(dlosses.astype(params.flat.dtype), run)
-        found.append({"losses": losses} | {f"d{n}": g for n, g in grads.items()})
+        found.append(of_model(model, f, params, tokens, targets, dlosses))
     got, want = found
     for name, array in want.items():
         # The gradient of a parameter adds up a term for each token, beside what lies on the way to the scores.

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from .. import ops
 from ..errors import CheckFailed
 from ..layers import Layer, Parameter, Parameters, Pass, Tape
 from ..layers.base import Replaced
-from ..ops.random import DropoutKey
+from ..ops.random import DropoutKey, dropout_key
 from .result import Check
 
 STEPS = 1e-4, 1e-5, 1e-6
@@ -256,6 +257,15 @@ def model(subject: Layer, tokens: np.ndarray, targets: np.ndarray, rng: np.rando
 
     return _layered(subject, randomised(subject, rng), {}, lambda run: subject.forward(tokens, targets, run),
                     back, dlosses, rng, dropout)
+
+
+def of_model(model: Layer, f: ModuleType, params: Parameters, tokens, targets, dlosses) -> dict[str, np.ndarray]:
+    """{"losses": ..., "dNAME": ...}: what a whole model gives with these operations, dropout included."""
+    grads = params.like()
+    run = Pass(f, params, grads, Tape(), dropout_key(3, 5))
+    losses = model.forward(tokens, targets, run)
+    model.backward(dlosses.astype(params.flat.dtype), run)
+    return {"losses": losses} | {f"d{name}": grad for name, grad in grads.items()}
 
 
 def randomised(subject: Layer, rng: np.random.Generator, dtype=np.float64,

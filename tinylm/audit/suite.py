@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 
 from .. import ops
-from ..layers import Layer, Parameters, Pass, Tape
+from ..layers import Layer, Parameters
 from ..layers.base import Replaced
 from ..ops.precision import PRECISIONS, autocast
 from ..ops.random import dropout_key, generator
@@ -125,11 +125,7 @@ def model_parity(model: Layer, kernels: ModuleType, rng: np.random.Generator) ->
     dlosses = rng.standard_normal(tokens.size).astype(np.float32)
     found, chosen = [], _CodesOf(kernels)
     for f, params in ((chosen, fast), (_WithCodes(chosen), exact)):
-        grads = params.like()
-        run = Pass(f, params, grads, Tape(), dropout_key(3, 5))
-        losses = model.forward(tokens, targets, run)
-        model.backward(dlosses.astype(params.flat.dtype), run)
-        found.append({"losses": losses} | {f"d{n}": g for n, g in grads.items()})
+        found.append(gradients.of_model(model, f, params, tokens, targets, dlosses))
     got, want = found
     worst = 0.0
     slack = ops.ternary.LARGEST_CODE * streaming.rounding(model, np.ones(1, np.float32))

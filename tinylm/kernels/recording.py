@@ -23,7 +23,7 @@ _current: Recording | None = None
 class Recording:
     """Calls, in their order.
 
-    shelves   the memory they use: nobody else may, between one time and the next (`memory.lent_from`)
+    shelves   the memory they use (`memory.lent_from`): who borrows of it in between gives it back before the next time
     """
 
     def __init__(self, shelves: memory.Shelves):

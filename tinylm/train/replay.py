@@ -2,8 +2,8 @@
 
 The first full step is recorded (`tinylm.kernels.recording`).  Another one is made twice, from the recording and by the
 layers: only if losses and gradients have the same bits is the recording used from then on.  So a layer that works on
-arrays with NumPy, which no recording would contain, costs speed and never a wrong number.  Steps are made twice again
-later, ever more rarely, for what the second may have hidden.
+arrays with NumPy, which no recording would contain, costs speed.  Steps are made twice again later, ever more rarely,
+for what changes only then: that ends the run with an error, and steps since the last comparison may have been wrong.
 """
 from __future__ import annotations
 
