@@ -130,13 +130,13 @@ def test_rounding_both_ways_at_once_gives_what_each_way_gives(seed, N, M, scaled
     np.testing.assert_array_equal(both.words, words)
     np.testing.assert_array_equal(both.steps, steps)
     strips, strip_steps = integers.round_strips(x if factor is None else x * factor[:, None])
-    np.testing.assert_array_equal(both.strip_steps, strip_steps)
+    np.testing.assert_array_equal(both.column_steps, strip_steps)
     tiles = -(-M // integers.ROWS)
     for chunk in range(-(-N // CHUNK)):  # what lies beyond the rows of a strip is not defined
         pairs = (min(CHUNK, N - chunk * CHUNK) + 1) // 2 * integers.ROWS
         for tile in range(tiles):
             at = (chunk * tiles + tile) * integers.STRIP
-            np.testing.assert_array_equal(both.strips[at:at + pairs], strips[at:at + pairs])
+            np.testing.assert_array_equal(both.columns[at:at + pairs], strips[at:at + pairs])
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, CHUNK, CHUNK + 1]),
@@ -153,11 +153,11 @@ def test_bytes_and_columns_at_once_are_what_each_way_gives(seed, N, M):
     np.testing.assert_array_equal(codes.steps, steps[:, 0])
     np.testing.assert_array_equal(codes.minus_sums, -values.sum(1))
     both = integers.round_both(x, factor)
-    np.testing.assert_array_equal(columns.strip_steps, both.strip_steps)
+    np.testing.assert_array_equal(columns.column_steps, both.column_steps)
     for chunk in range(-(-N // CHUNK)):
         pairs, tiles = (min(CHUNK, N - chunk * CHUNK) + 1) // 2 * integers.ROWS, -(-M // integers.ROWS)
         for at in range(chunk * tiles * integers.STRIP, (chunk + 1) * tiles * integers.STRIP, integers.STRIP):
-            np.testing.assert_array_equal(columns.strips[at:at + pairs], both.strips[at:at + pairs])
+            np.testing.assert_array_equal(columns.columns[at:at + pairs], both.columns[at:at + pairs])
 
 
 @given(st.integers(0, 2**32 - 1), EDGES, EDGES)

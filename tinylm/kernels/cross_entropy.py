@@ -9,10 +9,9 @@ from ..ops import shapes
 from ..ops.cross_entropy import CrossEntropyCache
 from . import memory
 from .jit import parallel, serial
-from .linear import add_column_sums
 from .matmul import matmul, pack, unpack
 from .recording import also, contiguous
-from .rows import parts_for
+from .rows import add_column_sums, parts_for
 from .vector_math import exp32, highest
 
 BLOCK_LOGITS = 4 << 20  # logits that exist at a time: 16 MB

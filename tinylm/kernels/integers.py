@@ -18,7 +18,7 @@ from .jit import inlined, parallel, serial, serial_in_order
 from .quantize import largest, quantize_row, to_code
 from .recording import also
 from .registers import ask_rows, get, put
-from .rows import parts_for, threads_of
+from .rows import CHUNK_ROWS, add_row, parts_for, threads_of
 from .simd import (
     BYTES_TOGETHER,
     ROWS,
@@ -69,11 +69,15 @@ def _round_part(codes, x, inverse):
 
 
 @serial
-def _round_row(codes, steps, x):
-    """codes of a row x, and the step of each chunk; codes beyond x are 0."""
-    for chunk in range(steps.size):
+def _round_row(codes, steps, n, x):
+    """codes of a row x, and the step of each chunk in steps[:, n]; codes beyond x are 0."""
+    if x.size <= CHUNK and codes.size == x.size:  # as below, without the time that cutting takes
+        inverse, steps[0, n] = _steps(largest(x))
+        _round_part(codes, x, inverse)
+        return
+    for chunk in range(steps.shape[0]):
         low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, x.size)
-        inverse, steps[chunk] = _steps(largest(x[low:high]))
+        inverse, steps[chunk, n] = _steps(largest(x[low:high]))
         _round_part(codes[low:high], x[low:high], inverse)
     for i in range(x.size, codes.size):
         codes[i] = np.int16(0)
@@ -93,7 +97,7 @@ def _round_rows(part, codes, steps, x, parts):
     """codes int16 (N, K rounded up to be even) and steps (chunks, N or more, 0 beyond) of x (N, K)."""
     N = x.shape[0]
     for n in range(N * part // parts, N * (part + 1) // parts):
-        _round_row(codes[n], steps[:, n], x[n])
+        _round_row(codes[n], steps, n, x[n])
     if part == parts - 1:
         steps[:, N:] = _ZERO
 
@@ -195,14 +199,16 @@ def _scaled_pair_row(words, x0, x1, factor0, factor1, inverse):
 
 
 @parallel
-def _round_both(part, thread, codes, row_steps, minus_sums, strips, column_steps, x, factor, zeros, scratch, parts):
-    """Codes of the rows of x (N, M), as `_round_rows`, and strips of the columns of factor x, as `_round_columns`.
+def _round_both(part, thread, codes, row_steps, minus_sums, sums, words, column_steps, x, factor, width, between,
+                of_chunk, zeros, scratch, parts):
+    """Codes of the rows of x (N, M), as `_round_rows`, and words of the columns of factor x, as `_round_columns`.
 
     A chunk of rows is read twice, not four times as by those two.  Codes of 8 bits have one step a row, and
-    minus_sums (N,) then are what their sums are, negated.
+    minus_sums (N,) then are what their sums are, negated.  sums: (chunks of CHUNK_ROWS, M) for what
+    `rows.sums_of_chunks` writes, or none.
     """
     N, M = x.shape
-    chunks, tiles = column_steps.shape[0], (M + ROWS - 1) // ROWS
+    chunks = column_steps.shape[0]
     row, tops = scratch[thread, 0], scratch[thread, 1]
     inverse = scratch[thread, 2].view(np.float32)
     row[M:] = 0
@@ -213,14 +219,18 @@ def _round_both(part, thread, codes, row_steps, minus_sums, strips, column_steps
             if codes.itemsize == 1:
                 row_steps[0, n], minus_sums[n] = quantize_row(codes[n], x[n])
             else:
-                _round_row(codes[n], row_steps[:, n], x[n])
+                _round_row(codes[n], row_steps, n, x[n])
             _raise_scaled_tops(tops[:M], x[n], factor[n])
+            if sums.size:
+                if n % CHUNK_ROWS == 0:
+                    sums[n // CHUNK_ROWS] = _ZERO
+                add_row(sums[n // CHUNK_ROWS], x[n])
         _column_steps(column_steps[chunk, :M], inverse, tops[:M])
         column_steps[chunk, M:] = _ZERO
         for n in range(low, high, 2):
             x1, factor1 = (x[n + 1], factor[n + 1]) if n + 1 < N else (zeros, np.float32(0))
             _scaled_pair_row(row[:M], x[n], x1, factor[n], factor1, inverse)
-            _spread_words(strips, chunk * tiles * STRIP + (n - low) // 2 * ROWS, ROWS, STRIP, row, M)
+            _spread_words(words, chunk * of_chunk + (n - low) // 2 * width, width, between, row, M)
 
 
 @serial
@@ -263,8 +273,12 @@ def round_rows(x, room=0):
     return words, steps
 
 
-def _columns(x, width, between, of_chunk, size):
+_NO_INTEGERS, _NO_FLOATS = np.zeros(0, np.int32), np.zeros((0, 0), np.float32)
+
+
+def _columns(x, layout):
     K, N = x.shape
+    width, between, of_chunk, size = layout(K, N)
     panels, threads = -(-N // width), thread_count()
     across, together = panels * width, -(-panels // max(-(-N // TOGETHER), -(-threads // _chunks(K)) if K else 1))
     words = memory.empty(size, np.int32)
@@ -279,19 +293,17 @@ def _columns(x, width, between, of_chunk, size):
 
 def round_strips(x):
     """(strips, steps (chunks, columns of all tiles)) of x (K, M): what a transposed a is multiplied as."""
-    K, M = x.shape
-    tiles = -(-M // ROWS)
-    return _columns(x, ROWS, STRIP, tiles * STRIP, _chunks(K) * tiles * STRIP)
+    return _columns(x, _strips_of)
 
 
 class BothWays(NamedTuple):
-    """A matrix x (N, M) that is multiplied as a twice: as it stands, and its columns, each row times a factor."""
+    """A matrix x (N, M) for two products: its rows as an a, and its columns, each row times a factor, as another."""
 
     array: np.ndarray         # (N, M)
     words: np.ndarray | None  # (N, M/2), or none where rows are multiplied in bytes
     steps: np.ndarray | None  # (chunks of M, N)
-    strips: np.ndarray        # flat
-    strip_steps: np.ndarray   # (chunks of N, columns of all tiles)
+    columns: np.ndarray       # flat: strips for a transposed a, panels for b as it stands
+    column_steps: np.ndarray  # (chunks of N, columns of all strips or panels)
 
 
 def a_chunk_for_each_thread(x):
@@ -299,26 +311,39 @@ def a_chunk_for_each_thread(x):
     return len(x) > CHUNK * (thread_count() - 1)
 
 
-def _round(codes, row_steps, minus_sums, x, factor):
-    """Fills the first three from x (N, M); returns (strips, their steps) of factor x."""
+def _strips_of(K, M):
+    """(width, words from strip to strip, from chunk to chunk, in all) of a (K, M)."""
+    tiles = -(-M // ROWS)
+    return ROWS, STRIP, tiles * STRIP, _chunks(K) * tiles * STRIP
+
+
+def _panels_of(K, N):
+    """(width, words from panel to panel, from chunk to chunk, in all) of b (K, N)."""
+    count = -(-K // 2)
+    return WIDE, WIDE * count, WIDE * PAIRS, -(-N // WIDE) * WIDE * count
+
+
+def _round(codes, row_steps, minus_sums, x, factor, sums=_NO_FLOATS, layout=_strips_of):
+    """Fills codes, row_steps, minus_sums and sums from x (N, M); returns (words, steps) of factor x's columns."""
     N, M = x.shape
-    chunks, tiles = _chunks(N), -(-M // ROWS)
+    width, between, of_chunk, size = layout(N, M)
+    chunks, across = _chunks(N), -(-M // width) * width
     parts = min(chunks, parts_for(x.size))
-    strips, steps = memory.empty(chunks * tiles * STRIP, np.int32), memory.empty((chunks, tiles * ROWS))
+    words, steps = memory.empty(size, np.int32), memory.empty((chunks, across))
     factor = np.ones(N, np.float32) if factor is None else factor
-    _round_both(codes, row_steps, minus_sums, strips, steps, x, factor, np.zeros(M, np.float32),
-                memory.empty((threads_of(parts), 3, tiles * ROWS + EIGHT), np.int32), parts)
-    return strips, steps
+    _round_both(codes, row_steps, minus_sums, sums, words, steps, x, factor, width, between, of_chunk,
+                np.zeros(M, np.float32), memory.empty((threads_of(parts), 3, across + EIGHT), np.int32), parts)
+    return words, steps
 
 
-_NO_SUMS = np.zeros(0, np.int32)
-
-
-def round_both(x, factor=None):
-    """The `round_rows` of x and the `round_strips` of factor x, for float32 x (N, M) and factor (N,), as `BothWays`."""
+def round_both(x, factor=None, sums=_NO_FLOATS, panels=False):
+    """The `round_rows` of x and the `round_strips` of factor x, or with `panels` its `round_panels`, as `BothWays`,
+    for float32 x (N, M) and factor (N,).  sums: see `rows.sums_of_chunks`
+    """
     N, M = x.shape
     words, steps = memory.empty((N, -(-M // 2)), np.int32), memory.empty((_chunks(M), N))
-    return BothWays(x, words, steps, *_round(words.view(np.int16), steps, _NO_SUMS, x, factor))
+    columns = _round(words.view(np.int16), steps, _NO_INTEGERS, x, factor, sums, _panels_of if panels else _strips_of)
+    return BothWays(x, words, steps, *columns)
 
 
 class Bytes(NamedTuple):
@@ -348,9 +373,7 @@ def round_panels(b, transposed):
     Codes of int8 are exact as they stand: their step is 1.
     """
     if not transposed:
-        K, N = b.shape
-        count = -(-K // 2)
-        panels, steps = _columns(b, WIDE, WIDE * count, WIDE * PAIRS, -(-N // WIDE) * WIDE * count)
+        (K, N), (panels, steps) = b.shape, _columns(b, _panels_of)
     else:
         N, K = b.shape
         if b.dtype == np.int8:
@@ -438,7 +461,7 @@ def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N
     """
     if isinstance(a, BothWays):
         K, M = a.array.shape if transpose_a else a.array.shape[::-1]
-        words, steps = (a.strips, a.strip_steps) if transpose_a else (a.words, a.steps)
+        words, steps = (a.columns, a.column_steps) if transpose_a else (a.words, a.steps)
     else:
         K, M = a.shape if transpose_a else a.shape[::-1]
         words, steps = round_strips(a) if transpose_a else round_rows(a)

@@ -22,7 +22,7 @@ from .integers import BothWays, a_chunk_for_each_thread, grid, multiply_pairs, r
 from .jit import inlined, parallel, serial
 from .recording import also, contiguous
 from .registers import LINE, ask, ask_rows, get, put
-from .rows import parts_for, threads_of
+from .rows import add_column_sums, add_in_order, chunks_of, parts_for, threads_of
 from .simd import (
     HALF,
     NARROW,
@@ -302,7 +302,7 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
 
     Raises    ShapeError
     """
-    packed, b = (b, b.array) if isinstance(b, Packed) else (None, b)
+    packed = b if isinstance(b, Packed) else None
     ready, a = (a, a.array) if isinstance(a, BothWays) else (None, a)
     K, M = a.shape if transpose_a else a.shape[::-1]
     N, K_b = b.shape if transpose_b else b.shape[::-1]
@@ -314,12 +314,12 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
         raise shapes.ShapeError(f"bias is {bias.shape}; the product wants ({N},)")
     if row_scale is not None and row_scale.shape not in ((M, 1), (1, 1)):
         raise shapes.ShapeError(f"row_scale is {row_scale.shape}; the product wants ({M}, 1) or (1, 1)")
-    a, b, bias = contiguous(a), _operand(b), None if bias is None else contiguous(bias)
     panels = packed if packed is not None and packed.fits(transpose_b) and K else None
+    a, b, bias = contiguous(a), _operand(b, panels), None if bias is None else contiguous(bias)
     chosen = precision()
     tiled, paired = chosen == "bfloat16" and has_tiles(), chosen == "int16" and K > 0
     if chosen == "bfloat16" and not tiled:
-        a, b = rounded(a), b if b.dtype == np.int8 or panels is not None else rounded(b)
+        a, b = rounded(a), b if panels is not None or b.dtype == np.int8 else rounded(b)
     # Without tiles or pairs the product is scaled afterwards, and only then added.
     apart = row_scale is not None and not (tiled or paired)
     out = memory.empty((M, N)) if add_to is None or apart else add_to
@@ -334,7 +334,7 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
         else:
             multiply_pairs(flat, *start, ready or a, transpose_a, panels.panels, panels.steps, N, row_scale)
     else:
-        multiply(flat, *start, a.reshape(-1), b.reshape(-1), None if panels is None else panels.panels, M, N, K,
+        multiply(flat, *start, a.reshape(-1), None if b is None else b.reshape(-1), None if panels is None else panels.panels, M, N, K,
                  transpose_a, transpose_b)
     if apart:
         scale_rows(out, out, row_scale)
@@ -346,21 +346,40 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
     return out
 
 
-def both_ways(x, factor=None):
+def both_ways(x, factor=None, add_sums_to=None):
     """(x to be multiplied as a, factor x to be multiplied as the transposed a) for rows x (N, M) and factor (N,).
+
+    In int16 both are rounded in one go.
+
+    add_sums_to    (M,): to which the sum of the rows of x is added on the way
+    """
+    if precision() == "int16" and a_chunk_for_each_thread(x):
+        sums = memory.empty((0 if add_sums_to is None else chunks_of(len(x)), x.shape[1]))
+        rounded_both = round_both(x, factor, sums)
+        if add_sums_to is not None:
+            add_in_order(add_sums_to, sums)
+        return rounded_both, rounded_both
+    if add_sums_to is not None:
+        add_column_sums(add_sums_to, x)
+    return x, x if factor is None else scale_rows(memory.empty(x.shape), x, factor.reshape(-1, 1))
+
+
+def as_a_and_b(x):
+    """(x (N, M) to be multiplied as a, x to be multiplied as b as it stands), the latter also after x is gone.
 
     In int16 both are rounded in one go.
     """
     if precision() == "int16" and a_chunk_for_each_thread(x):
-        rounded_both = round_both(x, factor)
-        return rounded_both, rounded_both
-    return x, x if factor is None else scale_rows(memory.empty(x.shape), x, factor.reshape(-1, 1))
+        rounded_both = round_both(x, panels=True)
+        return rounded_both, Packed(None, x.shape, rounded_both.columns, rounded_both.column_steps, False, "int16")
+    return x, x
 
 
 class Packed(NamedTuple):
     """A matrix that will be multiplied as b more than once: itself and its panels, or strips, for one precision."""
 
-    array: np.ndarray   # (N, K), or (K, N) without transpose_b
+    array: np.ndarray | None  # (N, K), or (K, N) without transpose_b; none where only the panels were kept
+    shape: tuple[int, int]    # of it
     panels: np.ndarray  # flat; int32 for strips of bfloat16 and words of int16
     steps: np.ndarray   # of int16: (chunks, N or more)
     transpose_b: bool
@@ -388,11 +407,11 @@ def pack(array, *, transpose_b=True):
 
 def _pack_for(chosen, array, N, K, transposed):
     if chosen == "int16":
-        return Packed(array, *round_panels(array, transposed), transposed, chosen)
+        return Packed(array, array.shape, *round_panels(array, transposed), transposed, chosen)
     # Strips are rounded on their way.
     apart = chosen == "bfloat16" and not has_tiles() and array.dtype != np.int8
     source = rounded(array) if apart else array
-    return Packed(array, _panels(source.reshape(-1), N, K, transposed), _NO_STEPS, transposed, chosen)
+    return Packed(array, array.shape, _panels(source.reshape(-1), N, K, transposed), _NO_STEPS, transposed, chosen)
 
 
 def unpack(array):
@@ -400,8 +419,17 @@ def unpack(array):
     return array.array if isinstance(array, Packed) else array
 
 
-def _operand(b):
-    return contiguous(b, np.int8 if b.dtype == np.int8 else np.float32)
+def _operand(b, panels=None):
+    """The matrix itself, as kernels take it; None where there are only panels, which must be `panels` then.
+
+    Raises    RuntimeError
+    """
+    array = unpack(b)
+    if array is None:
+        if panels is None:
+            raise RuntimeError(f"rounded for a product at {b.precision}, and the matrix itself was not kept")
+        return None
+    return contiguous(array, np.int8 if array.dtype == np.int8 else np.float32)
 
 
 _UNSCALED = np.ones(1, np.float32)
@@ -421,7 +449,7 @@ def pack_scaled(codes, factor):
     factor    float32 (1,), or (K,): one number for each row
     """
     K, N = codes.shape
-    return Packed(codes, _panels(codes.reshape(-1), N, K, False, factor), _NO_STEPS, False, PRECISIONS[0])
+    return Packed(codes, codes.shape, _panels(codes.reshape(-1), N, K, False, factor), _NO_STEPS, False, PRECISIONS[0])
 
 
 def multiply(out, start, lds, css, a, b, packed, M, N, K, transpose_a, transpose_b):

@@ -1,8 +1,9 @@
 """How rows are shared among threads, and how sums over rows stay the same for any number of threads."""
 from __future__ import annotations
 
+from . import memory
 from .fork import thread_count
-from .jit import serial
+from .jit import parallel, serial
 
 CHUNK_ROWS = 64     # rows summed by one thread before partial sums are added in order; never depends
                     # on the number of threads
@@ -24,6 +25,29 @@ def threads_of(parts: int) -> int:
 def chunks_of(rows: int) -> int:
     """Number of fixed chunks in `rows` rows, at least one."""
     return max(1, -(-rows // CHUNK_ROWS))
+
+
+@serial
+def add_row(total, row):
+    for i in range(row.size):
+        total[i] += row[i]
+
+
+@parallel
+def sums_of_chunks(part, partial, inp, parts):
+    """partial (chunks, M): sums of CHUNK_ROWS rows each of inp (N, M)."""
+    rows, chunks = inp.shape[0], partial.shape[0]
+    for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+        partial[chunk] = 0.0
+        for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
+            add_row(partial[chunk], inp[n])
+
+
+def add_column_sums(out, inp):
+    """out (M,) += the sum of the rows of inp (N, M)."""
+    partial = memory.empty((chunks_of(len(inp)), inp.shape[1]))
+    sums_of_chunks(partial, inp, min(len(partial), parts_for(inp.size)))
+    add_in_order(out, partial)
 
 
 @serial
