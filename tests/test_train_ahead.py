@@ -82,7 +82,14 @@ def test_only_what_is_missing_is_asked_for_and_the_slowest_first(monkeypatch, st
     ahead.start(small("thunderbolt-tiny"))
     assert [command[:3] for command in started] == 3 * [[sys.executable, "-m", "tinylm.train.ahead"]]
     assert [command[3:] for command in started] == [
-        ["Attention", "LayerNorm"], ["LayerNorm"], ["Recurrence", "HeadNorm", "TokenShift", "LayerNorm"]]
+        ["Attention", "Head", "LayerNorm"], ["Head", "LayerNorm"],
+        ["Recurrence", "Head", "HeadNorm", "TokenShift", "LayerNorm"]]
+
+
+def test_two_processes_share_an_index_only_where_there_are_locks(monkeypatch):
+    monkeypatch.setattr(jit, "is_cached", lambda name: False)
+    monkeypatch.setattr(jit, "HAS_LOCKS", False)
+    assert ahead.missing(small("gpt-tiny")) == ["Attention", "LayerNorm"]
 
 
 def test_nothing_is_started_without_a_cache_or_a_second_processor(monkeypatch, started, tmp_path):

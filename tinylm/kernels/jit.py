@@ -128,6 +128,9 @@ def _note_once(text: str) -> None:
 _held = threading.local()
 
 
+HAS_LOCKS = fcntl is not None
+
+
 @contextlib.contextmanager
 def _alone(name: str):
     """Within the block no other process that uses this cache compiles the function: it waits, and then loads it.

@@ -334,8 +334,8 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
         else:
             multiply_pairs(flat, *start, ready or a, transpose_a, panels.panels, panels.steps, N, row_scale)
     else:
-        multiply(flat, *start, a.reshape(-1), None if b is None else b.reshape(-1), None if panels is None else panels.panels, M, N, K,
-                 transpose_a, transpose_b)
+        multiply(flat, *start, a.reshape(-1), None if b is None else b.reshape(-1),
+                 None if panels is None else panels.panels, M, N, K, transpose_a, transpose_b)
     if apart:
         scale_rows(out, out, row_scale)
     if bias is not None and (add_to is not None or apart):

@@ -1,8 +1,9 @@
 """Compiles what a first training step is slow to compile in a process of its own, while that step compiles the rest.
 
 Numba compiles one function at a time. With a second processor, another process fills the same cache meanwhile; what it
-has finished when the step gets there is loaded, and what it has not, the step compiles itself.  Only functions with one
-signature are compiled here: in numba's index of one function, two processes could overwrite each other's entries.
+has finished when the step gets there is loaded, and what it has not, the step compiles itself.  A function with several
+signatures has one index of them, in which two processes could overwrite each other's entries: such functions are
+compiled here only where `jit` has locks for processes.
 
     python -m tinylm.train.ahead LayerNorm Attention
 """
@@ -36,6 +37,10 @@ def _recurrence():
     kernels.recurrence_backward(out, cache)
 
 
+def _product():
+    kernels.matmul(_zeros(8, 8), _zeros(8, 8), transpose_b=True)
+
+
 def _layernorm():
     out, cache = kernels.layernorm_forward(_zeros(1, 2, 8), _zeros(8), _zeros(8))
     kernels.layernorm_backward(out, cache)
@@ -59,14 +64,18 @@ def _gated_conv():
 # By kinds of layers, the slowest first: (what compiles, a kernel by which one sees whether it was compiled before).
 OPERATIONS: dict[str, tuple[Callable[[], None], str]] = {
     "Attention": (_attention, "attention._backward"), "GatedConv": (_gated_conv, "gated_conv._backward_conv"),
-    "Recurrence": (_recurrence, "recurrence._backward"), "HeadNorm": (_headnorm, "layernorm._head_backward"),
-    "TokenShift": (_token_shift, "token_shift._backward"), "LayerNorm": (_layernorm, "layernorm._backward")}
+    "Recurrence": (_recurrence, "recurrence._backward"), "Head": (_product, "matmul._product"),
+    "HeadNorm": (_headnorm, "layernorm._head_backward"), "TokenShift": (_token_shift, "token_shift._backward"),
+    "LayerNorm": (_layernorm, "layernorm._backward")}
+
+SEVERAL_SIGNATURES = {"Head"}  # panels are packed of float32, and of codes
 
 
 def missing(model: Layer) -> list[str]:
     """Which OPERATIONS a training step of the model needs that were not compiled before."""
     kinds = {type(layer).__name__ for layer in model.walk()}
-    return [kind for kind, (_, kernel) in OPERATIONS.items() if kind in kinds and not jit.is_cached(kernel)]
+    return [kind for kind, (_, kernel) in OPERATIONS.items()
+            if kind in kinds and not jit.is_cached(kernel) and (jit.HAS_LOCKS or kind not in SEVERAL_SIGNATURES)]
 
 
 def start(model: Layer) -> subprocess.Popen | None:
