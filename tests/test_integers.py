@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import platform
 import re
+import weakref
 
 import numba
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from test_kernels_targets import FLAT, INDEX, _assembly
 
 from tinylm import kernels, ops
-from tinylm.kernels import integers, machine, simd
+from tinylm.kernels import integers, machine, rows, simd
 from tinylm.ops.precision import CHUNK, LARGEST, autocast, round_int16
 
 WORDS, STEPS = numba.int32[::1], numba.float32[::1]
@@ -172,13 +173,49 @@ def test_the_backward_pass_rounds_both_ways_as_its_definition(bits):
     """More rows than one chunk for each thread, so that the two roundings are one."""
     rng = np.random.default_rng(bits)
     N, K, M = CHUNK * numba.get_num_threads() + 5, 33, 17
-    inp, dout, weight = (rng.standard_normal(shape).astype(np.float32) for shape in ((N, K), (N, M), (M, K)))
+    inp, dout, weight, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((N, K), (N, M), (M, K), M))
     ternary = ops.ternarize(weight)
     with autocast("int16"):
-        want, found = ([*f.linear_backward(dout, f.linear_forward(inp, weight)[1])[:2],
-                        *f.bitlinear_backward(dout, f.bitlinear_forward(inp, ternary, bits)[1])]
+        want, found = ([*f.bitlinear_backward(dout, f.bitlinear_forward(inp, ternary, bits)[1]),
+                        *f.linear_backward(dout, f.linear_forward(inp, weight, bias)[1])]
                        for f in (ops, kernels))
     for x, y in zip(want, found, strict=True):
         np.testing.assert_allclose(y, x, rtol=2e-5, atol=2e-5 * np.abs(x).max())
     if bits:
-        np.testing.assert_array_equal(found[2], want[2], "what 8 bits are multiplied to is exact")
+        np.testing.assert_array_equal(found[0], want[0], "what 8 bits are multiplied to is exact")
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 7]),
+       st.sampled_from([1, 15, 16, 17, 33, CHUNK + 3]))
+def test_panels_and_sums_taken_on_the_way_are_what_each_gives(seed, N, M):
+    x = np.random.default_rng(seed).standard_normal((N, M)).astype(np.float32)
+    sums, want = np.full((2, rows.chunks_of(N), M), np.nan, np.float32)  # what was in memory must not matter
+    both = integers.round_both(x, sums=sums, panels=True)
+    rows.sums_of_chunks(want, x, 1)
+    np.testing.assert_array_equal(sums, want)
+    panels, steps = integers.round_panels(x, False)
+    np.testing.assert_array_equal(both.column_steps, steps)
+    np.testing.assert_array_equal(both.columns, panels)
+
+
+def test_a_linear_map_keeps_no_float32_input_in_int16_and_says_so_elsewhere():
+    N = CHUNK * numba.get_num_threads() + 5
+    inp, weight = np.ones((N, 6), np.float32), np.ones((4, 6), np.float32)
+    with autocast("int16"):
+        out, cache = kernels.linear_forward(inp, weight)
+        kept = weakref.ref(inp)
+        del inp
+        assert kept() is None
+    with pytest.raises(RuntimeError, match="rounded for a product at int16"):
+        kernels.linear_backward(out, cache)
+
+
+def test_relu_keeps_a_byte_a_number_in_int16():
+    inp = np.array([-np.inf, -1, -0.0, 0, 1e-45, 2, np.inf, np.nan], np.float32)
+    dout = np.arange(1, 9, dtype=np.float32)
+    want, plain = kernels.relu_forward(inp)
+    with autocast("int16"):
+        out, cache = kernels.relu_forward(inp)
+    assert cache.itemsize == 1
+    np.testing.assert_array_equal(out, want)
+    np.testing.assert_array_equal(kernels.relu_backward(dout, cache)[0], kernels.relu_backward(dout, plain)[0])
