@@ -129,7 +129,7 @@ def main(works, modes, repeats, seconds, patience, compile_patience, cpu_threads
                 tell(f"about {max(1, round(left / 60))} min more")
     finally:  # what is measured is kept, whatever stops the rest
         path.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    sys.exit(1 if any("error" in run and "given_up" not in run for run in all_runs(report)) else 0)
+    sys.exit(1 if any("error" in run and not {"given_up", "spared"} & set(run) for run in all_runs(report)) else 0)
 
 
 def all_runs(report: dict) -> list[dict]:
@@ -143,7 +143,7 @@ def modes_of(name: str, modes) -> list[str]:
 
 def foreseen(name: str, modes, repeats: int, seconds: float, patience: float) -> float:
     """Roughly how many seconds all runs of a work take where PyTorch decodes, and is in bfloat16, so slowly that it
-    runs once."""
+    runs once and is not compiled for bfloat16."""
     first, step = WORKS[name]["expected"]
     run = first + min(patience, 7 * max(step, seconds / 5))
     if WORKS[name]["kind"] == "product":
@@ -151,7 +151,8 @@ def foreseen(name: str, modes, repeats: int, seconds: float, patience: float) ->
     total = 0.0
     for mode in (MODES[mode] for mode in modes_of(name, modes)):
         once = mode.engine == "torch" and (mode.precision == "bfloat16" or WORKS[name]["kind"] == "decode")
-        total += run * (1 if once else repeats) + COMPILING[WORKS[name]["kind"]] * mode.compiled
+        if not (mode.compiled and mode.precision == "bfloat16"):  # see `spared`
+            total += run * (1 if once else repeats) + COMPILING[WORKS[name]["kind"]] * mode.compiled
     return total
 
 
@@ -163,7 +164,10 @@ def compare(name: str, modes, repeats: int, seconds: float, patience: float, com
     runs, peaks = {mode: [] for mode in modes_of(name, modes)}, []
     for turn in range(repeats):
         for mode in [mode for mode, found in runs.items() if is_worth_it(found, runs.values())]:
-            found = runs[mode]
+            found, why = runs[mode], spared(mode, runs)
+            if why:
+                found.append({"error": why, "spared": True})
+                continue
             tell(f"{name}, {threads} thread{'s' * (threads > 1)}, {turn + 1} of {repeats}: {mode}")
             engine, precision, compiled, _, head_bits = MODES[mode]
             found.append(child("child.py", {
@@ -184,10 +188,21 @@ def compare(name: str, modes, repeats: int, seconds: float, patience: float, com
             "headline": headline(rows)}
 
 
+def spared(mode: str, runs: dict[str, list[dict]]) -> str | None:
+    """Why a compiled mode need not be run, if so: compiling takes minutes, and the same without it is far behind."""
+    plain = next((name for name in runs if MODES[mode].compiled
+                  and MODES[name] == MODES[mode]._replace(compiled=False)), None)
+    speeds = {name: [speed(run) for run in found if "tokens_per_step" in run] for name, found in runs.items()
+              if MODES[name].engine == MODES[mode].engine}
+    if plain is None or not speeds[plain] or speeds[plain][0] >= HOPELESS * max(max(s) for s in speeds.values() if s):
+        return None
+    return f"not run, since {plain} has less than a quarter of the speed of PyTorch's best"
+
+
 def is_worth_it(found: list[dict], all_found) -> bool:
     """Whether a mode should run once more: what is far behind, or was given up, cannot change the comparison."""
     best = max((speed(run) for runs in all_found for run in runs if "tokens_per_step" in run), default=0.0)
-    return not any("unsupported" in run or "given_up" in run
+    return not any({"unsupported", "given_up", "spared"} & set(run)
                    or ("tokens_per_step" in run and speed(run) < HOPELESS * best) for run in found)
 
 

@@ -58,8 +58,9 @@ def of_models(result: dict) -> Sheet:
     for row in result["rows"]:
         ours = row["mode"].startswith("tinylm")
         if "tokens_per_second" not in row:
-            given_up = "given_up" in row["runs"][-1]
-            rows.append(([row["mode"], "given up" if given_up else "failed", *5 * [""]], ours))
+            what = {"given_up": "given up", "spared": "not run"}
+            rows.append(([row["mode"], next((what[key] for key in what if key in row["runs"][-1]), "failed"),
+                          *5 * [""]], ours))
             notes.append(f"{row['mode']}: {row['runs'][-1]['error']}")
             continue
         marked = remark(row, "tokens of a text" if decoding else "texts a step")

@@ -216,6 +216,27 @@ def test_what_was_given_up_is_told_and_not_tried_again(jobs):
     assert "given up" in out.output and "not done after 0 s" in out.output
 
 
+@pytest.mark.parametrize(("bfloat16", "compiled"), [(9.0, 0), (3.0, 1)])
+def test_nothing_is_compiled_that_is_far_behind_without(monkeypatch, tmp_path, bfloat16, compiled):
+    """The plain mode of the same precision says so; the fastest mode of PyTorch is compiled in any case."""
+    asked = []
+
+    def fake(script, job, settings, longest=bench.LONGEST):
+        asked.append((job["engine"], job.get("precision"), job.get("compiled")))
+        if job["engine"] == "peak":
+            return {"error": "busy"}
+        return run({"tinylm": 0.01, "float32": 1.0, "bfloat16": bfloat16}[
+            "tinylm" if job["engine"] == "tinylm" else job["precision"]])
+
+    monkeypatch.setattr(bench, "child", fake)
+    modes = "tinylm-float32,eager-float32,eager-bfloat16,compile-float32,compile-bfloat16"
+    out = CliRunner().invoke(bench.main, ["--work", "gpt-run1", "--modes", modes, "--repeats", "1", "--json",
+                                          str(tmp_path / "out.json")])
+    assert asked.count(("torch", "bfloat16", True)) == compiled and asked.count(("torch", "float32", True)) == 1
+    assert out.exit_code == 0, out.output
+    assert ("not run, since eager-bfloat16 has less than a quarter" in out.output) is (not compiled)
+
+
 def test_only_compilers_get_the_compilers_patience(monkeypatch, tmp_path):
     waits = {}
     monkeypatch.setattr(bench, "child", lambda script, job, settings, longest=bench.LONGEST: waits.update(
