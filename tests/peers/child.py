@@ -27,11 +27,15 @@ STEADY = 0.97       # a window that takes more than this share of the best befor
 WARMEST = 8         # windows that may pass before that, besides the first
 PROMPT, TOKENS = 16, 200
 TRIED = 8           # tokens written to learn how long a whole text would take
+WAITING = "GOMP_SPINCOUNT"  # how long threads of GNU's OpenMP look before they sleep
 clock = time.perf_counter
 
 
 def main(job: dict) -> dict:
+    own = dict(os.environ)
     threads.prepare(job["threads"])  # before numpy and numba are imported
+    if job["engine"] == "torch" and WAITING not in own:
+        os.environ.pop(WAITING, None)  # PyTorch's threads wait as they do by default
     if job["engine"] == "peak":
         return peaks(job)
     measure, facts = {("tinylm", "train"): tinylm_training, ("tinylm", "decode"): tinylm_decoding,
