@@ -4,6 +4,8 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
+import subprocess
 import sys
 
 import bench
@@ -245,6 +247,19 @@ def test_only_compilers_get_the_compilers_patience(monkeypatch, tmp_path):
                                     "--compile-patience", "7", "--json", str(tmp_path / "out.json")])
     assert {compiled: wait for (engine, compiled), wait in waits.items() if engine == "torch"} == {
         False: bench.LONGEST, True: 7}
+
+
+@pytest.mark.parametrize(("engine", "own", "wanted"), [
+    ("tinylm", {}, "1000"), ("torch", {}, "None"), ("torch", {"GOMP_SPINCOUNT": "7"}, "7")])
+def test_pytorchs_threads_wait_as_they_do_by_default(engine, own, wanted):
+    code = ("import os, child\n"
+            "child.steadily = lambda *measured: {}\n"
+            "child.torch_training = child.tinylm_training = lambda job: (None, {'wait': os.environ.get(child.WAITING)})\n"
+            f"print(child.main({{'engine': '{engine}', 'kind': 'train', 'threads': 1, 'seconds': 1, 'patience': 1}})['wait'])")
+    inherited = {key: value for key, value in os.environ.items() if key != child.WAITING}
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True,
+                          env={**inherited, **own, "PYTHONPATH": os.pathsep.join(map(str, (bench.HERE, bench.HERE.parent.parent)))})
+    assert done.stdout.split() == [wanted]
 
 
 def test_without_llama_cpp_a_line_says_so(jobs):
