@@ -252,13 +252,17 @@ def test_only_compilers_get_the_compilers_patience(monkeypatch, tmp_path):
 @pytest.mark.parametrize(("engine", "own", "wanted"), [
     ("tinylm", {}, "1000"), ("torch", {}, "None"), ("torch", {"GOMP_SPINCOUNT": "7"}, "7")])
 def test_pytorchs_threads_wait_as_they_do_by_default(engine, own, wanted):
-    code = ("import os, child\n"
-            "child.steadily = lambda *measured: {}\n"
-            "child.torch_training = child.tinylm_training = lambda job: (None, {'wait': os.environ.get(child.WAITING)})\n"
-            f"print(child.main({{'engine': '{engine}', 'kind': 'train', 'threads': 1, 'seconds': 1, 'patience': 1}})['wait'])")
+    job = {"engine": engine, "kind": "train", "threads": 1, "seconds": 1, "patience": 1}
+    code = f"""
+import os, child
+child.steadily = lambda *measured: {{}}
+child.torch_training = child.tinylm_training = lambda job: (None, {{"wait": os.environ.get(child.WAITING)}})
+print(child.main({job})["wait"])
+"""
     inherited = {key: value for key, value in os.environ.items() if key != child.WAITING}
+    paths = os.pathsep.join(map(str, (bench.HERE, bench.HERE.parent.parent)))
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True,
-                          env={**inherited, **own, "PYTHONPATH": os.pathsep.join(map(str, (bench.HERE, bench.HERE.parent.parent)))})
+                          env={**inherited, **own, "PYTHONPATH": paths})
     assert done.stdout.split() == [wanted]
 
 
