@@ -219,3 +219,16 @@ def test_relu_keeps_a_byte_a_number_in_int16():
     assert cache.itemsize == 1
     np.testing.assert_array_equal(out, want)
     np.testing.assert_array_equal(kernels.relu_backward(dout, cache)[0], kernels.relu_backward(dout, plain)[0])
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("chosen", ["float32", "int16"])
+def test_a_bias_has_a_gradient_and_no_bias_has_none_whatever_there_is_to_add_to(biased, chosen):
+    N, M, K = CHUNK * numba.get_num_threads() + 5, 3, 4
+    dout, untouched = np.ones((N, M), np.float32), np.full(M, 7, np.float32)
+    bias, given = (np.zeros(M, np.float32), None) if biased else (None, untouched)
+    with autocast(chosen):
+        _, cache = kernels.linear_forward(np.ones((N, K), np.float32), np.ones((M, K), np.float32), bias)
+        dbias = kernels.linear_backward(dout, cache, (np.zeros((M, K), np.float32), given))[2]
+    assert dbias.tolist() == [N] * M if biased else dbias is None
+    assert (untouched == 7).all()

@@ -126,8 +126,6 @@ def _note_once(text: str) -> None:
 
 
 _held = threading.local()
-
-
 HAS_LOCKS = fcntl is not None
 
 
@@ -138,7 +136,7 @@ def _alone(name: str):
     A process that ends lets go, however it ends.
     """
     names = vars(_held).setdefault("names", set())
-    if fcntl is None or CACHE_FOLDER is None or name in names:  # a kernel compiles its parts, which have its name
+    if not HAS_LOCKS or CACHE_FOLDER is None or name in names:  # a kernel compiles its parts, which have its name
         yield
         return
     with contextlib.ExitStack() as held:

@@ -26,7 +26,11 @@ def linear_backward(dout, cache, add_to=None):
     """See `tinylm.ops.linear_backward`.  Adds to the arrays of add_to."""
     rows, weight, bias = cache
     dout = contiguous(dout)
-    dweight, dbias = add_to or (None, None if bias is None else np.zeros(len(weight), np.float32))
+    dweight, dbias = add_to or (None, None)
+    if bias is None:
+        dbias = None
+    elif dbias is None:
+        dbias = np.zeros(len(weight), np.float32)
     as_rows, as_columns = both_ways(dout.reshape(-1, dout.shape[-1]), add_sums_to=dbias)
     dinp = matmul(as_rows, weight).reshape(*dout.shape[:-1], weight.shape[1])
     dweight = matmul(as_columns, rows, transpose_a=True, add_to=dweight)
