@@ -24,30 +24,28 @@ from .fork import thread_count
 from .jit import parallel, serial
 from .matmul import dot, inlined_tile
 from .recording import contiguous
-from .registers import LINE
+from .registers import LINE, ask
 from .residual import dropped, mask_arguments, mask_numbers, mask_scratch
 from .rows import PIECES, threads_of
 from .simd import (
     ROWS,
-    TILE,
     WIDE,
     half,
     load,
     load_some,
-    load_words,
     multiply_add,
     prefetch,
     spread,
     store,
     store_some,
-    store_words,
-    transpose_tile,
+    transpose8,
     wide,
 )
 from .vector_math import exp32, highest
 
 PANEL = min(WIDE, 32)  # of a triangle, wider panels would compute much in vain
 BLOCK_ROWS = 8 * ROWS
+EIGHT = 8              # rows and columns that are turned together
 AHEAD = 16             # rows that are asked for before they are copied
 # Typed, because numba compiles a function once more for each literal number it is called with.
 _ZERO, _NEXT, _BACK, _PANEL = np.int64(0), np.int64(1), np.int64(-1), np.int64(PANEL)
@@ -120,23 +118,22 @@ def _take_panels(panels, inp, at, ld, T, D, factor):
 
 
 @serial
-def _transpose(out, panels, rows, columns, block):
-    """Panels of the transpose of panels; rows and columns are whole panels."""
-    if PANEL % TILE:
-        for r in range(rows):
-            for c in range(columns):
-                out[r // PANEL * columns * PANEL + c * PANEL + r % PANEL] = \
-                    panels[c // PANEL * rows * PANEL + r * PANEL + c % PANEL]
-        return
-    for r in range(0, rows, TILE):
-        for c in range(0, columns, TILE):
-            source = c // PANEL * rows * PANEL + r * PANEL + c % PANEL
-            target = r // PANEL * columns * PANEL + c * PANEL + r % PANEL
-            for i in range(TILE):
-                store_words(block, i * TILE, load_words(panels, source + i * PANEL))
-            transpose_tile(block, 0, block, 0)
-            for i in range(TILE):
-                store_words(out, target + i * PANEL, load_words(block, i * TILE))
+def _take_transposed(panels, inp, at, ld, T, D):
+    """Panels of the transpose of T rows of D numbers, and zeros for whole panels of columns."""
+    columns = _whole(D)
+    whole_rows, whole = T // EIGHT * EIGHT, D // EIGHT * EIGHT
+    for r in range(0, whole_rows, EIGHT):
+        to = r // PANEL * columns * PANEL + r % PANEL
+        for c in range(0, whole, EIGHT):
+            transpose8(panels, to + c * PANEL, PANEL, inp, at + r * ld + c, ld)
+    for r in range(T):
+        to = r // PANEL * columns * PANEL + r % PANEL
+        for c in range(whole if r < whole_rows else np.int64(0), D):
+            panels[to + c * PANEL] = inp[at + r * ld + c]
+    for r in range(T, _whole(T)):
+        to = r // PANEL * columns * PANEL + r % PANEL
+        for c in range(D):
+            panels[to + c * PANEL] = np.float32(0.0)
 
 
 # ------------------------------------------------------------------------------------ products
@@ -208,6 +205,13 @@ def _gathered(out, columns, weight, ld, b, q0, q1, window, zeros):
 
 # ------------------------------------------------------------------------------------ forward
 @serial
+def _ask_for_head(inp, at, C, D):
+    """Ask for a head's query, key and value of one position."""
+    for of_three in range(3):
+        ask(inp, at + of_three * C, D)
+
+
+@serial
 def _exp_below(x):
     """e^x; 0 where float32 has no such number."""
     return np.float32(0.0) if x < _LOWEST else exp32(x)
@@ -233,19 +237,23 @@ def _drop(row, numbers, threshold):
 
 
 @serial
-def _forward_head(out, log_sums, inp, offset, C, D, T, scratch, seen, zeros, mask_row, numbers, words, key,
+def _forward_head(out, log_sums, inp, offset, next_head, C, D, T, scratch, seen, zeros, mask_row, numbers, words, key,
                   threshold, keep, scale, window):
-    """One head of one sequence.  inp, out: flat; `offset` of the head's first query in inp."""
+    """One head of one sequence.
+
+    inp, out     flat
+    offset       of the head's first query in inp
+    next_head    from there to that of the head that is next: its rows are asked for while these are computed with
+    """
     columns, height = _whole(D), _whole(T)
     ld = _line_up(height)
     size, part = columns * height, columns * BLOCK_ROWS
     keys, values = scratch[:size], scratch[size:2 * size]
     queries, mixed = scratch[2 * size:2 * size + part], scratch[2 * size + part:2 * size + 2 * part]
     rest = scratch[2 * size + 2 * part:]
-    factor, block, score = rest[:BLOCK_ROWS], rest[BLOCK_ROWS:], rest[BLOCK_ROWS + TILE * TILE:]
+    factor, score = rest[:BLOCK_ROWS], rest[BLOCK_ROWS:]
     one = scale[1:]
-    _take_panels(values, inp, offset + C, 3 * C, T, D, one)
-    _transpose(keys, values, height, columns, block)
+    _take_transposed(keys, inp, offset + C, 3 * C, T, D)
     _take_panels(values, inp, offset + 2 * C, 3 * C, T, D, one)
     for q0 in range(0, T, BLOCK_ROWS):
         q1 = min(q0 + BLOCK_ROWS, T)
@@ -255,6 +263,7 @@ def _forward_head(out, log_sums, inp, offset, C, D, T, scratch, seen, zeros, mas
             first, last = _first_column(row, window), min(row + ROWS, q1)
             for i in range(row, last):
                 seen_by_i = score[(i - q0) * ld + first:(i - q0) * ld + _whole(last)]
+                _ask_for_head(inp, offset + next_head + i * 3 * C, C, D)
                 top, total = _exponentials(seen_by_i)
                 log_sums[i], factor[i - q0] = top + np.log(total), keep / total
                 if threshold:
@@ -272,7 +281,8 @@ def _forward(part, thread, out, log_sums, inp, heads, window, scratch, numbers, 
     flat = inp.reshape(-1)
     for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
         b, h = task // heads, task % heads
-        _forward_head(out[b].reshape(-1)[h * D:], log_sums[b, h], flat, b * T * 3 * C + h * D, C, D, T,
+        next_head = D if h + 1 < heads else T * 3 * C - (heads - 1) * D
+        _forward_head(out[b].reshape(-1)[h * D:], log_sums[b, h], flat, b * T * 3 * C + h * D, next_head, C, D, T,
                       scratch[thread], seen, zeros, task * T, numbers[thread], words[thread], key, threshold, keep,
                       scale, window)
 
@@ -298,9 +308,13 @@ def _dropped_gradient_row(prob, dprob, log_sum, delta, numbers, threshold, keep)
 
 
 @serial
-def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, scratch, seen, zeros, mask_row, numbers, words,
-                   key, threshold, keep, scale, window):
-    """One head of one sequence.  dout, out: flat, from the head's first element; dinp like inp."""
+def _backward_head(dinp, dout, out, log_sums, inp, offset, next_head, next_out, C, D, T, scratch, seen, zeros,
+                   mask_row, numbers, words, key, threshold, keep, scale, window):
+    """One head of one sequence; see `_forward_head`.
+
+    dout, out    flat, from the head's first element; next_out: from there to the next head's
+    dinp         like inp
+    """
     columns, height = _whole(D), _whole(T)
     ld = _line_up(height)
     size, part = columns * height, columns * BLOCK_ROWS
@@ -310,12 +324,11 @@ def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, scratch, see
     queries, query_panels, dquery = rest[:part], rest[part:2 * part], rest[2 * part:3 * part]
     douts, dout_panels = rest[3 * part:4 * part], rest[4 * part:5 * part]
     rest = rest[5 * part:]
-    block, prob, dprob = rest, rest[TILE * TILE:], rest[TILE * TILE + BLOCK_ROWS * ld:]
+    prob, dprob = rest, rest[BLOCK_ROWS * ld:]
     one = scale[1:]
-    _take_panels(dvalues, inp, offset + 2 * C, 3 * C, T, D, one)
-    _transpose(values_t, dvalues, height, columns, block)
+    _take_transposed(values_t, inp, offset + 2 * C, 3 * C, T, D)
+    _take_transposed(keys_t, inp, offset + C, 3 * C, T, D)
     _take_panels(keys, inp, offset + C, 3 * C, T, D, one)
-    _transpose(keys_t, keys, height, columns, block)
     for q0 in range(0, T, BLOCK_ROWS):
         q1 = min(q0 + BLOCK_ROWS, T)
         n = q1 - q0
@@ -329,6 +342,10 @@ def _backward_head(dinp, dout, out, log_sums, inp, offset, C, D, T, scratch, see
             first, last = _first_column(row, window), min(row + ROWS, q1)
             for i in range(row, last):
                 low, high = (i - q0) * ld + first, (i - q0) * ld + _whole(last)
+                _ask_for_head(inp, offset + next_head + i * 3 * C, C, D)
+                ask(dout, next_out + i * C, D)
+                ask(out, next_out + i * C, D)
+                _ask_for_head(dinp, offset + i * 3 * C, C, D)  # which will be written
                 delta = dot(douts[(i - q0) * columns:(i - q0) * columns + D], out[i * C:i * C + D])
                 if threshold:
                     mask_numbers(numbers, words, mask_row + i, key)
@@ -352,8 +369,10 @@ def _backward(part, thread, dinp, dout, out, log_sums, inp, heads, window, scrat
     flat, dflat = inp.reshape(-1), dinp.reshape(-1)
     for task in range(B * heads * part // parts, B * heads * (part + 1) // parts):
         b, h = task // heads, task % heads
+        next_head = D if h + 1 < heads else T * 3 * C - (heads - 1) * D
+        next_out = D if h + 1 < heads else T * C - (heads - 1) * D
         _backward_head(dflat, dout[b].reshape(-1)[h * D:], out[b].reshape(-1)[h * D:], log_sums[b, h], flat,
-                       b * T * 3 * C + h * D, C, D, T, scratch[thread], seen, zeros, task * T, numbers[thread],
+                       b * T * 3 * C + h * D, next_head, next_out, C, D, T, scratch[thread], seen, zeros, task * T, numbers[thread],
                        words[thread], key, threshold, keep, scale, window)
 
 
@@ -380,7 +399,7 @@ def _arguments(shape, heads, rate, key, scale, window, matrices, blocks, scores)
     threads = threads_of(parts)
     columns, height = _whole.py_func(D), _whole.py_func(T)
     ld = _line_up.py_func(height)
-    floats = (matrices * height * columns + BLOCK_ROWS * (blocks * columns + scores * ld + 1) + TILE * TILE)
+    floats = (matrices * height * columns + BLOCK_ROWS * (blocks * columns + scores * ld + 1))
     mask = _NO_MASK if key is None or rate == 0 else mask_arguments(key, rate)
     return (np.int64(window), memory.empty((threads, -(-floats // LINE) * LINE)),
             *mask_scratch(threads, T, PANEL), *_seen(T, window), *mask,
