@@ -8,11 +8,12 @@ import weakref
 import numba
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_kernels_targets import FLAT, INDEX, _assembly
 
 from tinylm import kernels, ops
+from tinylm.config import PRECISIONS
 from tinylm.kernels import integers, machine, rows, simd
 from tinylm.ops.precision import CHUNK, LARGEST, autocast, round_int16
 
@@ -210,15 +211,44 @@ def test_a_linear_map_keeps_no_float32_input_in_int16_and_says_so_elsewhere():
         kernels.linear_backward(out, cache)
 
 
-def test_relu_keeps_a_byte_a_number_in_int16():
-    inp = np.array([-np.inf, -1, -0.0, 0, 1e-45, 2, np.inf, np.nan], np.float32)
-    dout = np.arange(1, 9, dtype=np.float32)
-    want, plain = kernels.relu_forward(inp)
+def _relu_apart(f):
+    """linear_relu of two operations."""
+    def forward(inp, weight, bias):
+        out, linear = f.linear_forward(inp, weight, bias)
+        out, positive = f.relu_forward(out)
+        return out, (linear, positive)
+
+    def backward(dout, cache):
+        return f.linear_backward(*f.relu_backward(dout, cache[1]), cache[0])
+    return forward, backward
+
+
+@pytest.mark.parametrize("chosen", PRECISIONS)
+@pytest.mark.parametrize("N", [1, 3, 70, 2 * CHUNK + 5])
+@given(K=st.sampled_from([1, 8, 70, CHUNK + 30]), M=st.sampled_from([1, 16, 45, 130]), biased=st.booleans(),
+       seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=10)
+def test_a_relu_at_the_end_of_a_product_is_that_of_the_product(chosen, N, K, M, biased, seed):
+    rng = np.random.default_rng(seed)
+    inp, weight, dout = (rng.integers(-2, 3, shape).astype(np.float32) for shape in ((N, K), (M, K), (N, M)))
+    inp[-1, 0] = rng.choice(np.float32([1, np.nan]))
+    bias, found = rng.integers(-2, 3, M).astype(np.float32) if biased else None, []
+    for forward, backward in ((kernels.linear_relu_forward, kernels.linear_relu_backward), _relu_apart(kernels)):
+        with autocast(chosen):
+            out, cache = forward(inp, weight, bias)
+            found.append([out.copy(), *backward(dout, cache)])
+    for fused, apart in zip(*found, strict=True):
+        assert (fused is None) == (apart is None)
+        assert fused is None or np.array_equal(fused, apart, equal_nan=True)
+
+
+def test_a_relu_in_int16_keeps_a_byte_a_number():
     with autocast("int16"):
-        out, cache = kernels.relu_forward(inp)
-    assert cache.itemsize == 1
-    np.testing.assert_array_equal(out, want)
-    np.testing.assert_array_equal(kernels.relu_backward(dout, cache)[0], kernels.relu_backward(dout, plain)[0])
+        inp = np.float32([[-2], [-0.0], [0], [2], [np.nan]])
+        out, cache = kernels.linear_relu_forward(inp, np.ones((2, 1), np.float32))
+    assert cache.positive.dtype == np.bool_
+    assert np.array_equal(cache.positive, [[False] * 2] * 3 + [[True] * 2, [False] * 2])
+    assert np.array_equal(out, [[0] * 2] * 3 + [[2] * 2, [np.nan] * 2], equal_nan=True)
 
 
 @pytest.mark.parametrize("biased", [True, False])

@@ -106,21 +106,25 @@ def test_no_layer_is_asked_once_a_step_is_recorded():
 
 
 def test_work_outside_kernels_is_noticed_and_done_all_the_same(monkeypatch):
-    real = kernels.relu_forward
-    monkeypatch.setattr(kernels, "relu_forward", lambda inp: tuple([np.tanh(real(inp)[0])] * 2))
+    real = kernels.linear_relu_forward
+
+    def other(inp, weight, bias):
+        out, cache = real(inp, weight, bias)
+        return np.tanh(out), cache
+    monkeypatch.setattr(kernels, "linear_relu_forward", other)
     made, direct = trainer(), trainer(records=False)
     assert steps(made, range(1, 6)) == steps(direct, range(1, 6)) and toys.bits(made) == toys.bits(direct)
     assert not made.passes.replays
 
 
 def test_what_changes_only_later_is_noticed_too(monkeypatch):
-    real, factor = kernels.relu_forward, [np.float32(1)]
+    real, factor = kernels.linear_relu_forward, [np.float32(1)]
 
-    def scaled(inp):
-        out, _ = real(inp)
+    def scaled(inp, weight, bias):
+        out, cache = real(inp, weight, bias)
         also(np.multiply, out, factor[0], out)  # a number that the recording takes as it is now
-        return out, out
-    monkeypatch.setattr(kernels, "relu_forward", scaled)
+        return out, cache
+    monkeypatch.setattr(kernels, "linear_relu_forward", scaled)
     monkeypatch.setattr(replay, "CHECKED", 4)
     made = trainer()
     steps(made, [1, 2, 3])

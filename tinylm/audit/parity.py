@@ -197,7 +197,8 @@ def _products(f, c, b):
     into = c["into"].copy()
     returned = f.matmul(c["a"], b, **turned, bias=c["bias"], add_to=into)
     _expect(returned is into, "matmul with add_to should return that array")
-    return {"out": f.matmul(c["a"], b, **turned, bias=c["bias"]), "added": into}
+    return {"out": f.matmul(c["a"], b, **turned, bias=c["bias"]), "added": into,
+            "relu": f.matmul(c["a"], b, **turned, bias=c["bias"], relu=True)}
 
 
 def _run_pack(f, c):
@@ -221,7 +222,8 @@ def _bound_matmul(c, _):
     scale = 1 if c["row_scale"] is None else np.abs(c["row_scale"])
     terms = scale * (a @ b) + (0 if c["bias"] is None else np.abs(c["bias"]))
     k = a.shape[1] + (1 if c["precision"] == "int16" else 0)  # the steps of both sides are multiplied first
-    return {"out": gamma(k + 2) * terms, "added": gamma(k + 3) * (terms + np.abs(c["into"]))}
+    return {"out": gamma(k + 2) * terms, "relu": gamma(k + 2) * terms,
+            "added": gamma(k + 3) * (terms + np.abs(c["into"]))}
 
 
 def _draw_linear(rng, B, T, K, M, bias):
@@ -271,6 +273,21 @@ def _bound_linear(c, want):
     back = _linear_back_bounds(c, inp, dout)
     back["dinp"] = back["dinp"].reshape(c["inp"].shape)
     return {"out": (gamma(inp.shape[1] + 1) * out).reshape(want["out"].shape)} | back
+
+
+def _run_linear_relu(f, c):
+    return _forward_back(f, "linear_relu", c, (c["inp"], c["weight"], c["bias"]), c["dout"],
+                         ("dinp", "dweight", "dbias"))
+
+
+def _bound_linear_relu(c, want):
+    found, inp, dout = _bound_linear(c, want), _rows(c["inp"]), _rows(c["dout"])
+    before = inp.astype(np.float64) @ c["weight"].T.astype(np.float64) + (0 if c["bias"] is None else c["bias"])
+    # So close to 0 the errors of float32 may decide whether a gradient passes.
+    close = np.abs(before) <= _rows(found["out"])
+    back = _linear_back_bounds(c, inp, np.where(before > 0, dout, 0), np.where(close, np.abs(dout), 0))
+    back["dinp"] = back["dinp"].reshape(c["inp"].shape)
+    return found | back
 
 
 # ------------------------------------------------------------------------------------ LayerNorm
@@ -1116,6 +1133,9 @@ OPERATIONS: dict[str, Operation] = {
     "linear": Operation(("linear_forward", "linear_backward"),
                         {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "M": EDGES, "bias": (False, True)},
                         _draw_linear, _run_linear, _bound_linear),
+    "linear_relu": Operation(("linear_relu_forward", "linear_relu_backward"),
+                             {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "M": EDGES, "bias": (False, True)},
+                             _draw_linear, _run_linear_relu, _bound_linear_relu),
     "layernorm": Operation(("layernorm_forward", "layernorm_backward"),
                            {"B": (0, *ROWS), "T": EDGES, "C": (2, *EDGES[2:]), "bias": (False, True),
                             "offset": (0.0, 10.0)},

@@ -5,7 +5,6 @@ import numpy as np
 
 from ..ops import activations as definition
 from ..ops import shapes
-from ..ops.precision import precision
 from . import memory
 from .jit import parallel, serial
 from .recording import contiguous
@@ -27,19 +26,6 @@ def _relu_forward_range(out, inp):
 def _relu_backward_range(dinp, dout, cache):
     for i in range(dout.size):
         dinp[i] = dout[i] if cache[i] > np.float32(0.0) else np.float32(0.0)
-
-
-@serial
-def _marked_relu_forward_range(out, positive, inp):
-    for i in range(inp.size):
-        out[i] = np.float32(0.0) if inp[i] < np.float32(0.0) else inp[i]
-        positive[i] = inp[i] > np.float32(0.0)
-
-
-@serial
-def _marked_relu_backward_range(dinp, dout, positive):
-    for i in range(dout.size):
-        dinp[i] = dout[i] if positive[i] else np.float32(0.0)
 
 
 @serial
@@ -92,18 +78,6 @@ def _relu_backward(part, dinp, dout, cache, parts):
 
 
 @parallel
-def _marked_relu_forward(part, out, positive, inp, parts):
-    low, high = inp.size * part // parts, inp.size * (part + 1) // parts
-    _marked_relu_forward_range(out[low:high], positive[low:high], inp[low:high])
-
-
-@parallel
-def _marked_relu_backward(part, dinp, dout, positive, parts):
-    low, high = dout.size * part // parts, dout.size * (part + 1) // parts
-    _marked_relu_backward_range(dinp[low:high], dout[low:high], positive[low:high])
-
-
-@parallel
 def _squared_relu_forward(part, out, inp, parts):
     low, high = inp.size * part // parts, inp.size * (part + 1) // parts
     _squared_relu_forward_range(out[low:high], inp[low:high])
@@ -142,22 +116,14 @@ def _backward(kernel, dout, cache):
 
 
 def relu_forward(inp):
-    """See `tinylm.ops.relu_forward`; float32.
-
-    Caches    in int16, where a linear map does not keep its input, a byte a number in the place of out
-    """
-    if precision() != "int16":
-        out, _ = _forward(_relu_forward, inp)
-        return out, out
-    inp = contiguous(inp)
-    out, positive = memory.empty(inp.shape), memory.empty(inp.shape, np.bool_)
-    _marked_relu_forward(out.reshape(-1), positive.reshape(-1), inp.reshape(-1), parts_for(inp.size))
-    return out, positive
+    """See `tinylm.ops.relu_forward`; float32."""
+    out, _ = _forward(_relu_forward, inp)
+    return out, out
 
 
 def relu_backward(dout, cache):
     """See `tinylm.ops.relu_backward`."""
-    return _backward(_marked_relu_backward if cache.dtype == np.bool_ else _relu_backward, dout, cache)
+    return _backward(_relu_backward, dout, cache)
 
 
 def gelu_forward(inp):

@@ -372,8 +372,8 @@ def _backward(part, thread, dinp, dout, out, log_sums, inp, heads, window, scrat
         next_head = D if h + 1 < heads else T * 3 * C - (heads - 1) * D
         next_out = D if h + 1 < heads else T * C - (heads - 1) * D
         _backward_head(dflat, dout[b].reshape(-1)[h * D:], out[b].reshape(-1)[h * D:], log_sums[b, h], flat,
-                       b * T * 3 * C + h * D, next_head, next_out, C, D, T, scratch[thread], seen, zeros, task * T, numbers[thread],
-                       words[thread], key, threshold, keep, scale, window)
+                       b * T * 3 * C + h * D, next_head, next_out, C, D, T, scratch[thread], seen, zeros, task * T,
+                       numbers[thread], words[thread], key, threshold, keep, scale, window)
 
 
 _NO_MASK = mask_arguments(DropoutKey(0, 0, 0, 0), 0.0)

@@ -1,6 +1,8 @@
 """How rows are shared among threads, and how sums over rows stay the same for any number of threads."""
 from __future__ import annotations
 
+import numpy as np
+
 from . import memory
 from .fork import thread_count
 from .jit import parallel, serial
@@ -56,3 +58,45 @@ def add_in_order(out, partial):
     for chunk in range(partial.shape[0]):
         for i in range(out.size):
             out[i] += partial[chunk, i]
+
+
+@serial
+def _relu(row):
+    for i in range(row.size):
+        # Written so that NaN passes through, as in NumPy: a spike must not be hidden.
+        row[i] = np.float32(0.0) if row[i] < np.float32(0.0) else row[i]
+
+
+@serial
+def _marked_relu(row, positive):
+    for i in range(row.size):
+        positive[i] = row[i] > np.float32(0.0)
+        row[i] = np.float32(0.0) if row[i] < np.float32(0.0) else row[i]
+
+
+@serial
+def relu_block(out, positive, at, apart, rows, columns):
+    """Within flat out, 0 for what is below in a block of rows, `apart` from row to row; from `at` on.
+
+    positive    like out, for whether a number is positive, or empty
+    """
+    for r in range(rows):
+        low, high = at + r * apart, at + r * apart + columns
+        if positive.size:
+            _marked_relu(out[low:high], positive[low:high])
+        else:
+            _relu(out[low:high])
+
+
+@parallel
+def _relu_all(part, out, positive, parts):
+    low, high = out.size * part // parts, out.size * (part + 1) // parts
+    relu_block(out, positive, low, 0, 1, high - low)
+
+
+NO_MARKS = np.zeros(0, np.bool_)
+
+
+def relu_all(out, positive):
+    """As `relu_block`, for all of flat out."""
+    _relu_all(out, positive, parts_for(out.size))

@@ -77,20 +77,24 @@ class FeedForward(Layer):
 
     def __init__(self, name, channels, hidden, *, activation, bias, std, down_std):
         self.name, self.activation = name, activation
-        self.up = Linear(f"{name}.up", channels, hidden, bias, std)
+        self._apart = activation != "relu"  # which the map up brings with it
+        self.up = Linear(f"{name}.up", channels, hidden, bias, std, relu=not self._apart)
         self.down = Linear(f"{name}.down", hidden, channels, bias, down_std)
 
     def children(self):
         return [self.up, self.down]
 
     def forward(self, inp, run):
-        hidden, cache = getattr(run.f, self.activation + "_forward")(self.up.forward(inp, run))
-        run.remember(self, cache)
+        hidden = self.up.forward(inp, run)
+        if self._apart:
+            hidden, cache = getattr(run.f, self.activation + "_forward")(hidden)
+            run.remember(self, cache)
         return run.seen(self, inp, self.down.forward(hidden, run))
 
     def backward(self, dout, run):
         dhidden = self.down.backward(dout, run)
-        (dhidden,) = getattr(run.f, self.activation + "_backward")(dhidden, run.recall(self))
+        if self._apart:
+            (dhidden,) = getattr(run.f, self.activation + "_backward")(dhidden, run.recall(self))
         return self.up.backward(dhidden, run)
 
     def costs(self, context):

@@ -1,4 +1,4 @@
-"""The linear map, with or without a bias."""
+"""The linear map, with or without a bias, and one with a ReLU behind it."""
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import shapes
+from .activations import relu_backward, relu_forward
 from .matmul import matmul
 
 
@@ -44,3 +45,26 @@ def linear_backward(dout, cache, add_to=None):
         return dinp, dweight, drows.sum(0)
     dbias += drows.sum(0)                                                           # (M,)
     return dinp, dweight, dbias
+
+
+class LinearReluCache(NamedTuple):
+    linear: LinearCache
+    positive: np.ndarray       # (..., M): above 0 where out is
+
+
+def linear_relu_forward(inp, weight, bias=None):
+    """out = max(inp weight^T + bias, 0): `linear_forward` and `relu_forward` in one.
+
+    Shapes    inp (..., K), weight (M, K), bias (M,) or None -> out (..., M)
+    Caches    as `linear_forward`, and out, which says where it is positive
+    Raises    ShapeError
+    """
+    out, linear = linear_forward(inp, weight, bias)
+    out, positive = relu_forward(out)
+    return out, LinearReluCache(linear, positive)
+
+
+def linear_relu_backward(dout, cache, add_to=None):
+    """Return (dinp, dweight, dbias); dbias is None without a bias.  add_to: as for `linear_backward`."""
+    (dlinear,) = relu_backward(dout, cache.positive)
+    return linear_backward(dlinear, cache.linear, add_to)

@@ -7,7 +7,7 @@ from .precision import rounded
 
 
 def matmul(a: np.ndarray, b: np.ndarray, *, transpose_a: bool = False, transpose_b: bool = False,
-           bias: np.ndarray | None = None, row_scale: np.ndarray | None = None,
+           bias: np.ndarray | None = None, row_scale: np.ndarray | None = None, relu: bool = False,
            add_to: np.ndarray | None = None) -> np.ndarray:
     """out = row_scale (a b) + bias, where a and b may be stored transposed.
 
@@ -15,8 +15,11 @@ def matmul(a: np.ndarray, b: np.ndarray, *, transpose_a: bool = False, transpose
     and dout^T inp for the weight's.  Within `autocast` a and b are rounded first.
 
     Shapes    a (M, K) or stored (K, M); b (K, N) or stored (N, K); bias (N,); row_scale (M, 1) or (1, 1) -> out (M, N)
+    relu      out is max(that, 0); not together with add_to
     add_to    an array (M, N) the product is added to, in place; it is then also what is returned
     """
+    if relu and add_to is not None:
+        raise TypeError("relu and add_to: what would be 0 below 0, the product or the sum?")
     a, b = a.T if transpose_a else a, b.T if transpose_b else b
     a, b = rounded(a, 1), rounded(b, 0)
     out = a @ b                                                                     # (M, K) (K, N) -> (M, N)
@@ -24,6 +27,8 @@ def matmul(a: np.ndarray, b: np.ndarray, *, transpose_a: bool = False, transpose
         out *= row_scale                                                            # (M, N)
     if bias is not None:
         out += bias                                                                 # (M, N)
+    if relu:
+        np.maximum(out, 0, out=out)                                                 # (M, N)
     if add_to is None:
         return out
     add_to += out
