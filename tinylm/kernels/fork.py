@@ -24,6 +24,12 @@ _APART = _WORD(8)  # from counter to counter: 64 bytes, since threads would take
 _WORKER = ir.FunctionType(ir.VoidType(), [_BYTES.as_pointer(), _WORD.as_pointer(), _WORD.as_pointer(), _BYTES])
 # The pool: worker, the four above, inner dimensions, arrays, threads.
 _POOL = ir.FunctionType(ir.VoidType(), [_BYTES] * 5 + [_WORD] * 3)
+# Where forks are kept while somebody wants to make them again (see `tape`): the address of room for them or 0, how many
+# words are there, how many are taken, and how many forks there were.
+TAPE = (ctypes.c_int64 * 4)()
+HEAD = 4  # words before the record of a fork: its worker, the numbers of threads and parts, the words of the record
+_TAPE_NAME = "tinylm_tape"
+binding.add_symbol(_TAPE_NAME, ctypes.addressof(TAPE))
 
 
 def _stored(builder, values):
@@ -85,6 +91,55 @@ def _worker(context, module, name, compiled, record, numbered):
     return worker
 
 
+def _start(builder, worker, threads, parts, data):
+    """Have the worker called by so many threads, or if there is one part alone by this one."""
+    # Stands for one array that begins at 0 and has an element of one byte for each thread: see `_worker`.
+    arrays = cgutils.alloca_once_value(builder, cgutils.get_null_value(_BYTES))
+    sizes = cgutils.alloca_once(builder, _WORD)
+    builder.store(threads, sizes)
+    steps = cgutils.alloca_once_value(builder, _WORD(1))
+    with builder.if_else(builder.icmp_signed("<=", parts, _WORD(1))) as (alone, together):
+        with alone:
+            builder.call(worker, [arrays, sizes, steps, data])
+        with together:
+            pool = cgutils.get_or_insert_function(builder.module, _POOL, "numba_parallel_for")
+            builder.call(pool, [*(builder.bitcast(x, _BYTES) for x in (worker, arrays, sizes, steps, data)),
+                                _WORD(0), _WORD(1), threads])
+
+
+def _keep(context, builder, worker, threads, parts, record):
+    """Write this fork to the tape, if there is one and as far as it has room."""
+    kind = ir.ArrayType(_WORD, len(TAPE))
+    tape = builder.module.globals.get(_TAPE_NAME) or ir.GlobalVariable(builder.module, kind, _TAPE_NAME)
+    address, room, taken, count = (cgutils.gep_inbounds(builder, tape, 0, i) for i in range(len(TAPE)))
+    size = context.get_abi_sizeof(record.type.pointee)
+    words = -(-size // 8)
+    with builder.if_then(builder.icmp_signed("!=", builder.load(address), _WORD(0)), likely=False):
+        builder.store(builder.add(builder.load(count), _WORD(1)), count)
+        at = builder.load(taken)
+        after = builder.add(at, _WORD(HEAD + words))
+        with builder.if_then(builder.icmp_signed("<=", after, builder.load(room))):
+            place = builder.gep(builder.inttoptr(builder.load(address), _WORD.as_pointer()), [at])
+            for i, value in enumerate((builder.ptrtoint(worker, _WORD), threads, parts, _WORD(words))):
+                builder.store(value, builder.gep(place, [_WORD(i)]))
+            cgutils.raw_memcpy(builder, builder.bitcast(builder.gep(place, [_WORD(HEAD)]), _BYTES),
+                               builder.bitcast(record, _BYTES), _WORD(size), _WORD(1))
+            builder.store(after, taken)
+
+
+@intrinsic
+def start_again(typing, worker, record, threads, parts):
+    """Make a fork that was kept, from the addresses of its worker and record."""
+    def generate(context, builder, signature, values):
+        numba.get_num_threads()  # as in `fork`
+        worker, record, threads, parts = values
+        _start(builder, builder.inttoptr(worker, _WORKER.as_pointer()), threads, parts,
+               builder.inttoptr(record, _BYTES))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), generate
+
+
 @cache
 def _pool_size():
     numba.get_num_threads()  # starts the pool, without which its names are not known
@@ -126,18 +181,8 @@ def fork(typing, function, parts, arguments):
         record = _stored(builder, [failed, begun, threads, parts, *given])
         worker = _worker(context, builder.module, f"{compiled.fndesc.llvm_func_name}.worker", compiled, record.type,
                          numbered)
-        # Stands for one array that begins at 0 and has an element of one byte for each thread: see `_worker`.
-        arrays = cgutils.alloca_once_value(builder, cgutils.get_null_value(_BYTES))
-        sizes = cgutils.alloca_once_value(builder, threads)
-        steps = cgutils.alloca_once_value(builder, _WORD(1))
-        data = builder.bitcast(record, _BYTES)
-        with builder.if_else(builder.icmp_signed("<=", parts, _WORD(1))) as (alone, together):
-            with alone:
-                builder.call(worker, [arrays, sizes, steps, data])
-            with together:
-                pool = cgutils.get_or_insert_function(builder.module, _POOL, "numba_parallel_for")
-                builder.call(pool, [*(builder.bitcast(x, _BYTES) for x in (worker, arrays, sizes, steps, data)),
-                                    _WORD(0), _WORD(1), threads])
+        _keep(context, builder, worker, threads, parts, record)
+        _start(builder, worker, threads, parts, builder.bitcast(record, _BYTES))
         with cgutils.if_unlikely(builder, builder.icmp_signed("!=", builder.load(failed), ir.IntType(32)(0))):
             context.call_conv.return_user_exc(builder, RuntimeError, ("a part of a parallel kernel failed",))
         return context.get_dummy_value()

@@ -165,10 +165,15 @@ def _compile(function, **options):
     return dispatcher
 
 
-def _note(function, arguments):
+def compiled(function):
+    """The function as Python calls it, of which recordings take no note."""
+    return _compile(function)
+
+
+def _note(function, arguments, kernel=False):
     taken = recording.current()
     if taken is not None:
-        taken.note(function, arguments)
+        taken.note(function, arguments, kernel)
 
 
 class Callee:
@@ -227,7 +232,7 @@ class Kernel:
         self.compiled, self.py_func = compiled, compiled.py_func
 
     def __call__(self, *arguments):
-        _note(self.compiled, arguments)
+        _note(self.compiled, arguments, True)
         return self.compiled(*arguments)
 
 

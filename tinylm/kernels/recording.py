@@ -47,8 +47,11 @@ class Recording:
         finally:
             _current = None
 
-    def note(self, function, arguments) -> None:
-        """Keep a call, but not the memory of its arrays from being lent again to later ones."""
+    def note(self, function, arguments, kernel: bool = False) -> None:
+        """Keep a call, but not the memory of its arrays from being lent again to later ones.
+
+        kernel    whether it is one of `jit.parallel`, and so a fork
+        """
         self._calls.append((function, tuple(memory.unlent(x) if isinstance(x, np.ndarray) else x for x in arguments)))
 
     def note_key(self, words: np.ndarray, site: int) -> None:
@@ -59,8 +62,12 @@ class Recording:
         """Make the calls again.   key    of the masks this time"""
         for words, site in self._keys:
             words[:] = key.at(site)
-        for function, arguments in self._calls:
+        for function, arguments in self._made_again():
             function(*arguments)
+
+    def _made_again(self):
+        """The calls that `play` makes."""
+        return self._calls
 
 
 def current() -> Recording | None:

@@ -52,12 +52,16 @@ def add_column_sums(out, inp):
     add_in_order(out, partial)
 
 
-@serial
+@parallel
+def _add_in_order(part, out, partial, parts):
+    low, high = out.size * part // parts, out.size * (part + 1) // parts
+    for chunk in range(partial.shape[0]):
+        add_row(out[low:high], partial[chunk, low:high])
+
+
 def add_in_order(out, partial):
     """out += the rows of partial, first to last."""
-    for chunk in range(partial.shape[0]):
-        for i in range(out.size):
-            out[i] += partial[chunk, i]
+    _add_in_order(out, partial, parts_for(partial.size))
 
 
 @serial

@@ -16,6 +16,7 @@ from ..errors import CheckFailed
 from ..kernels import memory
 from ..kernels.fork import thread_count
 from ..kernels.recording import Recording
+from ..kernels.tape import Tape
 from ..layers import Parameters
 from ..ops import shapes
 from ..ops.random import DropoutKey
@@ -90,7 +91,7 @@ class Passes:
         for micro, batch in enumerate(batches):
             self._take(batch)
             if micro < recorded:
-                recording = Recording(self.shelves)
+                recording = Tape(self.shelves)
                 with recording.taking():
                     losses = self._passes(self._inputs, self._targets, step, micro, made)
                 self._recordings.append((recording, memory.unlent(losses)))
