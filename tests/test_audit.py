@@ -140,8 +140,8 @@ def test_a_backward_pass_that_misses_a_term_is_named(monkeypatch, model, rng):
 
 
 def test_a_layer_that_overwrites_gradients_is_found(monkeypatch, model, rng):
-    def overwrites(dout, cache, add_to=None):
-        found = ops.linear.linear_backward(dout, cache)
+    def overwrites(dout, cache, add_to=None, **through):
+        found = ops.linear.linear_backward(dout, cache, **through)
         add_to[0][...] = found[1]
         return found
 
@@ -639,8 +639,8 @@ def test_a_ternary_model_of_other_kernels_is_found(mutant, bolt, rng):
 def test_a_model_whose_result_depends_on_threads_is_found(model, rng):
     import numba
 
-    def depends(grad_out, cache, add_to=None):
-        found = kernels.linear_backward(grad_out, cache, add_to)
+    def depends(grad_out, cache, add_to=None, **through):
+        found = kernels.linear_backward(grad_out, cache, add_to, **through)
         found[1][0, 0] += np.float32(1e-6) * numba.get_num_threads() * np.abs(found[1]).max()
         return found
 
@@ -751,9 +751,10 @@ def test_a_single_bit_of_the_past_is_a_leak(chosen, model, rng):
 
 @pytest.mark.parametrize("chosen", LOWER)
 def test_a_rounding_error_handed_on_to_the_next_token_is_a_leak(chosen, model):
-    def diffuses(dout, cache, add_to=None):
+    def diffuses(dout, cache, add_to=None, **through):
         lost = dout - one_step(dout, -1)
-        return kernels.linear_backward(dout + np.pad(lost[:, :-1], ((0, 0), (1, 0), (0, 0))), cache, add_to)
+        dout = dout + np.pad(lost[:, :-1], ((0, 0), (1, 0), (0, 0)))
+        return kernels.linear_backward(dout, cache, add_to, **through)
 
     f = fast_operations(linear_backward=only_at(chosen, diffuses, kernels.linear_backward))
     checks = [c for c in suite.model_checks(model, f, ["causality"]) if not c.ok]
@@ -767,17 +768,17 @@ def rows_of(x):
 
 def columns_up_to(rows):
     """A weight gradient that leaves out the chunks after the first."""
-    def backward(dout, cache, add_to=None):
-        dinp, *_ = kernels.linear_backward(dout, cache)
+    def backward(dout, cache, add_to=None, **through):
+        dinp, *_ = kernels.linear_backward(dout, cache, **through)
         early = dout.copy()
         rows_of(early)[rows:] = 0
-        kernels.linear_backward(early, cache, add_to)
+        kernels.linear_backward(early, cache, add_to, **through)
         return dinp, *add_to
     return backward
 
 
-def step_of_another_row(dout, cache, add_to=None):
-    dinp, *rest = kernels.linear_backward(dout, cache, add_to)
+def step_of_another_row(dout, cache, add_to=None, **through):
+    dinp, *rest = kernels.linear_backward(dout, cache, add_to, **through)
     dinp[0, 1] *= np.abs(dout[0, 0]).max() / np.abs(dout[0, 1]).max()
     return dinp, *rest
 
@@ -883,8 +884,8 @@ def test_what_rounding_may_change_is_bounded_and_no_more(chosen, axis, rng):
 def test_threads_at_one_precision(chosen, model):
     import numba
 
-    def depends(dout, cache, add_to=None):
-        found = kernels.linear_backward(dout, cache, add_to)
+    def depends(dout, cache, add_to=None, **through):
+        found = kernels.linear_backward(dout, cache, add_to, **through)
         found[1][0, 0] += np.float32(1e-6) * numba.get_num_threads() * np.abs(found[1]).max()
         return found
 

@@ -101,8 +101,8 @@ def missing_term(dout, cache, add_to=None):
     return cache.rstd * dout * cache.weight, *rest
 
 
-def off_by_one(dout, cache, add_to=None):
-    found = kernels.linear.linear_backward(dout, cache, add_to)
+def off_by_one(dout, cache, add_to=None, **through):
+    found = kernels.linear.linear_backward(dout, cache, add_to, **through)
     found[0].reshape(-1, found[0].shape[-1])[16:17] = 0
     return found
 
@@ -172,11 +172,11 @@ def a_step_for_all_tokens(inp, weight, bias=None, good=kernels.linear_forward):
     return good(inp, weight, bias)
 
 
-def the_last_row_is_lost(dout, cache, add_to=None, good=kernels.linear_backward):
+def the_last_row_is_lost(dout, cache, add_to=None, good=kernels.linear_backward, **through):
     if precision() == "bfloat16":
         dout = dout.copy()
         dout[-1, -1] = 0
-    return good(dout, cache, add_to)
+    return good(dout, cache, add_to, **through)
 
 
 @pytest.mark.parametrize(("group", "name", "wrong", "says"), [

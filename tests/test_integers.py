@@ -211,41 +211,42 @@ def test_a_linear_map_keeps_no_float32_input_in_int16_and_says_so_elsewhere():
         kernels.linear_backward(out, cache)
 
 
-def _relu_apart(f):
-    """linear_relu of two operations."""
-    def forward(inp, weight, bias):
-        out, linear = f.linear_forward(inp, weight, bias)
-        out, positive = f.relu_forward(out)
-        return out, (linear, positive)
+def _relu_within(inp, weight, bias, down, dout):
+    hidden, cache = kernels.linear_relu(inp, weight, bias)
+    out, second = kernels.linear_forward(hidden, down)
+    dlinear, *ddown = kernels.linear_backward(dout, second, positive=cache.positive)
+    return hidden, out, *kernels.linear_backward(dlinear, cache.linear), *ddown
 
-    def backward(dout, cache):
-        return f.linear_backward(*f.relu_backward(dout, cache[1]), cache[0])
-    return forward, backward
+
+def _relu_apart(inp, weight, bias, down, dout):
+    linear, first = kernels.linear_forward(inp, weight, bias)
+    hidden, cache = kernels.relu_forward(linear)
+    out, second = kernels.linear_forward(hidden, down)
+    dhidden, *ddown = kernels.linear_backward(dout, second)
+    return hidden, out, *kernels.linear_backward(*kernels.relu_backward(dhidden, cache), first), *ddown
 
 
 @pytest.mark.parametrize("chosen", PRECISIONS)
 @pytest.mark.parametrize("N", [1, 3, 70, 2 * CHUNK + 5])
-@given(K=st.sampled_from([1, 8, 70, CHUNK + 30]), M=st.sampled_from([1, 16, 45, 130]), biased=st.booleans(),
+@given(K=st.sampled_from([1, 8, 70, CHUNK + 30]), M=st.sampled_from([1, 16, 45, 130, CHUNK + 9]), biased=st.booleans(),
        seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=10)
-def test_a_relu_at_the_end_of_a_product_is_that_of_the_product(chosen, N, K, M, biased, seed):
+def test_a_relu_between_two_products_is_that_of_the_first(chosen, N, K, M, biased, seed):
     rng = np.random.default_rng(seed)
-    inp, weight, dout = (rng.integers(-2, 3, shape).astype(np.float32) for shape in ((N, K), (M, K), (N, M)))
+    inp, weight, down, dout = (rng.integers(-2, 3, shape).astype(np.float32)
+                               for shape in ((N, K), (M, K), (K, M), (N, K)))
     inp[-1, 0] = rng.choice(np.float32([1, np.nan]))
-    bias, found = rng.integers(-2, 3, M).astype(np.float32) if biased else None, []
-    for forward, backward in ((kernels.linear_relu_forward, kernels.linear_relu_backward), _relu_apart(kernels)):
-        with autocast(chosen):
-            out, cache = forward(inp, weight, bias)
-            found.append([out.copy(), *backward(dout, cache)])
-    for fused, apart in zip(*found, strict=True):
-        assert (fused is None) == (apart is None)
-        assert fused is None or np.array_equal(fused, apart, equal_nan=True)
+    bias = rng.integers(-2, 3, M).astype(np.float32) if biased else None
+    with autocast(chosen):
+        within, apart = (f(inp, weight, bias, down, dout) for f in (_relu_within, _relu_apart))
+    for got, want in zip(within, apart, strict=True):
+        assert (got is None) == (want is None)
+        assert got is None or np.array_equal(got, want, equal_nan=True)
 
 
-def test_a_relu_in_int16_keeps_a_byte_a_number():
-    with autocast("int16"):
-        inp = np.float32([[-2], [-0.0], [0], [2], [np.nan]])
-        out, cache = kernels.linear_relu_forward(inp, np.ones((2, 1), np.float32))
+def test_of_a_relu_a_byte_a_number_is_kept():
+    inp = np.float32([[-2], [-0.0], [0], [2], [np.nan]])
+    out, cache = kernels.linear_relu(inp, np.ones((2, 1), np.float32))
     assert cache.positive.dtype == np.bool_
     assert np.array_equal(cache.positive, [[False] * 2] * 3 + [[True] * 2, [False] * 2])
     assert np.array_equal(out, [[0] * 2] * 3 + [[2] * 2, [np.nan] * 2], equal_nan=True)

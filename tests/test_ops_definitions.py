@@ -41,7 +41,8 @@ def close(got, want):
 
 @loops("matmul")
 @FEW
-@given(SIZE, SIZE, SIZE, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(["", "add", "relu"]), SEED)
+@given(SIZE, SIZE, SIZE, st.booleans(), st.booleans(), st.booleans(), st.sampled_from(["", "add", "relu", "where"]),
+       SEED)
 def test_matmul(M, K, N, transpose_a, transpose_b, bias, last, seed):
     add = last == "add"
     rng = np.random.default_rng(seed)
@@ -52,9 +53,10 @@ def test_matmul(M, K, N, transpose_a, transpose_b, bias, last, seed):
             want[m, n] = sum(a[m, k] * b[k, n] for k in range(K))
             want[m, n] += (offset[n] if bias else 0) + (into[m, n] if add else 0)
             want[m, n] = max(want[m, n], 0) if last == "relu" else want[m, n]
+            want[m, n] = 0 if last == "where" and into[m, n] < 0 else want[m, n]
     got = ops.matmul(a.T if transpose_a else a, b.T if transpose_b else b, transpose_a=transpose_a,
                      transpose_b=transpose_b, bias=offset if bias else None, relu=last == "relu",
-                     add_to=into if add else None)
+                     add_to=into if add else None, where=into > 0 if last == "where" else None)
     close(got, want)
     assert (got is into) == add
 
@@ -157,14 +159,15 @@ def test_relu():
     assert ops.relu_backward(np.array([5.0, 6.0, 7.0, 8.0]), cache)[0].tolist() == [0, 0, 0, 8]
 
 
-@loops("linear_relu_forward", "linear_relu_backward")
+@loops("linear_relu")
 def test_linear_relu():
     inp, weight, bias = np.array([[1.0, 2.0]]), np.array([[1.0, -1.0], [3.0, 1.0], [2.0, -1.0]]), np.array([0.5, 1, 0])
-    out, cache = ops.linear_relu_forward(inp, weight, bias)
+    out, cache = ops.linear_relu(inp, weight, bias)
     assert out.tolist() == [[0, 6, 0]]  # of -0.5, 6 and 0
-    dinp, dweight, dbias = ops.linear_relu_backward(np.array([[5.0, 7.0, 9.0]]), cache)
-    assert dinp.tolist() == [[21, 7]]
-    assert dweight.tolist() == [[0, 0], [7, 14], [0, 0]] and dbias.tolist() == [0, 7, 0]
+    assert cache.positive.tolist() == out.tolist()
+    _, second = ops.linear_forward(out, np.array([[5.0, 7.0, 9.0]]))
+    dlinear, ddown, _ = ops.linear_backward(np.array([[2.0]]), second, positive=cache.positive)
+    assert dlinear.tolist() == [[0, 14, 0]] and ddown.tolist() == [[0, 12, 0]]
 
 
 @loops("gelu_forward")

@@ -29,15 +29,6 @@ def _linear(rng, N, K, M, bias):
             "bias": rng.standard_normal(M) if bias else None}, {}
 
 
-def _linear_relu(rng, N, K, M, bias):
-    """Whole weights and inputs, and halves for what is added: sums are far from 0, where the curve has a corner."""
-    inp, weight = (rng.integers(-3, 4, shape).astype(np.float64) for shape in ((N, K), (M, K)))
-    if not bias:  # an odd sum without one: the first product is odd, all others are even
-        inp, weight = 2 * inp, 2 * weight
-        inp[:, 0], weight[:, 0] = 1, rng.choice([-1.0, 1.0, 3.0], M)
-    return {"inp": inp, "weight": weight, "bias": rng.integers(-3, 3, M) + 0.5 if bias else None}, {}
-
-
 def _layernorm(rng, B, T, C, bias):
     # A spread of at least 1: where a row's variance is near eps the curve is too sharp to difference.
     inp = rng.standard_normal((B, T, C)) + 2 * np.arange(C)
@@ -122,7 +113,6 @@ def _linear_cross_entropy(rng, N, C, V, bias):
 THREE = {"B": SIZE, "T": SIZE, "C": SIZE}
 OPERATIONS = {
     "linear": (_linear, {"N": SIZE, "K": SIZE, "M": SIZE, "bias": st.booleans()}),
-    "linear_relu": (_linear_relu, {"N": SIZE, "K": SIZE, "M": SIZE, "bias": st.booleans()}),
     "layernorm": (_layernorm, THREE | {"C": st.integers(2, 6), "bias": st.booleans()}),
     "relu": (_elements, THREE),
     "squared_relu": (_elements, THREE),
@@ -182,7 +172,43 @@ def test_gradients(name, data, seed):
     check(name, pair(name)[1], inputs, rng, options).require()
 
 
-@pytest.mark.parametrize("name", ["linear", "linear_relu", "layernorm", "embedding", "linear_cross_entropy",
+def _two_maps(backward=ops.linear_backward):
+    """down(relu(up inp)), and back through the ReLU where the product for the gradient of its output is made."""
+    def forward(inp, up, up_bias, down):
+        hidden, first = ops.linear_relu(inp, up, up_bias)
+        out, second = ops.linear_forward(hidden, down)
+        return out, (first, second)
+
+    def back(dout, cache):
+        first, second = cache
+        dlinear, ddown, _ = backward(dout, second, positive=first.positive)
+        return (*ops.linear_backward(dlinear, first.linear), ddown)
+    return forward, back
+
+
+def _whole_numbers(rng, N=3, K=4, M=5):
+    """And halves for the bias, so that no sum is near 0, where the curve has a corner."""
+    inp, up, down = (rng.integers(-3, 4, shape).astype(np.float64) for shape in ((N, K), (M, K), (2, M)))
+    return {"inp": inp, "up": up, "up_bias": rng.integers(-3, 3, M) + 0.5, "down": down}
+
+
+@given(SIZE, SIZE, SIZE, SEED)
+def test_a_relu_between_two_maps(N, K, M, seed):
+    rng = np.random.default_rng(seed)
+    gradients.operation(*_two_maps(), _whole_numbers(rng, N, K, M), rng).require()
+
+
+@pytest.mark.parametrize("wrong", [
+    lambda dout, cache, positive: ops.linear_backward(dout, cache),
+    lambda dout, cache, positive: ops.linear_backward(dout, cache, positive=positive[::-1]),
+    lambda dout, cache, positive: ops.linear_backward(dout, cache, positive=positive + 1),
+])
+def test_a_relu_between_two_maps_that_goes_back_wrongly(wrong):
+    rng = np.random.default_rng(0)
+    assert not gradients.operation(*_two_maps(wrong), _whole_numbers(rng), rng).ok
+
+
+@pytest.mark.parametrize("name", ["linear", "layernorm", "embedding", "linear_cross_entropy",
                                   "headnorm", "bitlinear", "recurrence", "token_shift", "rmsnorm", "gated_conv"])
 @given(data=st.data(), seed=SEED)
 def test_add_to_adds_to_what_is_there(name, data, seed):
@@ -313,11 +339,6 @@ MUTANTS = {
         "mask reversed": first(lambda d, c, g: d * (c <= 0)),
         "slope is the value": first(lambda d, c, g: d * c),
         "leaky": first(lambda d, c, g: np.where(c > 0, d, 0.01 * d)),
-    }),
-    "linear_relu": ({"N": 3, "K": 4, "M": 4, "bias": True}, {
-        "mask forgotten": lambda good: lambda d, c: ops.linear_backward(d, c.linear),
-        "mask forgotten in dbias": third(lambda d, c, g: d.sum(0)),
-        "mask of another row": lambda good: lambda d, c: good(d, c._replace(positive=c.positive[::-1])),
     }),
     "gelu": ({"B": 2, "T": 3, "C": 4}, {
         "product rule forgotten": first(lambda d, c, g: d * 0.5 * (1 + np.tanh(

@@ -79,14 +79,11 @@ class Heard(Replaced):
     def linear_forward(self, inp, weight, bias=None):
         return self._hear(inp).linear_forward(inp, weight, bias)
 
-    def linear_backward(self, dout, cache, add_to=None):
-        return self._hear(dout).linear_backward(dout, cache, add_to)
+    def linear_backward(self, dout, cache, add_to=None, **through):
+        return self._hear(dout).linear_backward(dout, cache, add_to, **through)
 
-    def linear_relu_forward(self, inp, weight, bias=None):
-        return self._hear(inp).linear_relu_forward(inp, weight, bias)
-
-    def linear_relu_backward(self, dout, cache, add_to=None):
-        return self._hear(dout).linear_relu_backward(dout, cache, add_to)
+    def linear_relu(self, inp, weight, bias=None):
+        return self._hear(inp).linear_relu(inp, weight, bias)
 
     def bitlinear_forward(self, inp, ternary, activation_bits=0):
         return self._hear(inp).bitlinear_forward(inp, ternary, activation_bits)
@@ -141,17 +138,13 @@ class Followed(Replaced):
         inp = self._follow(inp, "the input of", weight).astype(np.float64)
         return ops.linear_forward(inp, weight, bias)
 
-    def linear_backward(self, dout, cache, add_to=None):
+    def linear_backward(self, dout, cache, add_to=None, positive=None):
         dout = self._follow(dout, "the gradient entering", cache.weight).astype(np.float64)
-        return ops.linear_backward(dout, cache, add_to)
+        return ops.linear_backward(dout, cache, add_to, positive)
 
-    def linear_relu_forward(self, inp, weight, bias=None):
+    def linear_relu(self, inp, weight, bias=None):
         inp = self._follow(inp, "the input of", weight).astype(np.float64)
-        return ops.linear_relu_forward(inp, weight, bias)
-
-    def linear_relu_backward(self, dout, cache, add_to=None):
-        dout = self._follow(dout, "the gradient entering", cache.linear.weight).astype(np.float64)
-        return ops.linear_relu_backward(dout, cache, add_to)
+        return ops.linear_relu(inp, weight, bias)
 
     def bitlinear_forward(self, inp, ternary, activation_bits=0):
         (out,), (cache,) = self.bitlinears_forward(inp, [ternary], activation_bits)

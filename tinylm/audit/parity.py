@@ -198,7 +198,8 @@ def _products(f, c, b):
     returned = f.matmul(c["a"], b, **turned, bias=c["bias"], add_to=into)
     _expect(returned is into, "matmul with add_to should return that array")
     return {"out": f.matmul(c["a"], b, **turned, bias=c["bias"]), "added": into,
-            "relu": f.matmul(c["a"], b, **turned, bias=c["bias"], relu=True)}
+            "relu": f.matmul(c["a"], b, **turned, bias=c["bias"], relu=True),
+            "where": f.matmul(c["a"], b, **turned, bias=c["bias"], where=c["into"] > 0)}
 
 
 def _run_pack(f, c):
@@ -222,7 +223,7 @@ def _bound_matmul(c, _):
     scale = 1 if c["row_scale"] is None else np.abs(c["row_scale"])
     terms = scale * (a @ b) + (0 if c["bias"] is None else np.abs(c["bias"]))
     k = a.shape[1] + (1 if c["precision"] == "int16" else 0)  # the steps of both sides are multiplied first
-    return {"out": gamma(k + 2) * terms, "relu": gamma(k + 2) * terms,
+    return {"out": gamma(k + 2) * terms, "relu": gamma(k + 2) * terms, "where": gamma(k + 2) * terms * (c["into"] > 0),
             "added": gamma(k + 3) * (terms + np.abs(c["into"]))}
 
 
@@ -275,19 +276,29 @@ def _bound_linear(c, want):
     return {"out": (gamma(inp.shape[1] + 1) * out).reshape(want["out"].shape)} | back
 
 
+def _draw_linear_relu(rng, B, T, K, M, bias):
+    return {"inp": _normal(rng, B, T, K), "weight": _normal(rng, M, K), "bias": _maybe(bias, _normal(rng, M)),
+            "next": _normal(rng, 5, M), "dnext": _normal(rng, B, T, 5)}
+
+
 def _run_linear_relu(f, c):
-    return _forward_back(f, "linear_relu", c, (c["inp"], c["weight"], c["bias"]), c["dout"],
-                         ("dinp", "dweight", "dbias"))
+    out, cache = f.linear_relu(c["inp"], c["weight"], c["bias"])
+    _expect(np.array_equal(cache.positive > 0, out > 0), "linear_relu: `positive` is not where out is")
+    _, linear = f.linear_forward(out, c["next"])
+    dlinear, *_ = f.linear_backward(c["dnext"], linear, positive=cache.positive)
+    return {"out": out, "dlinear": dlinear}
 
 
 def _bound_linear_relu(c, want):
-    found, inp, dout = _bound_linear(c, want), _rows(c["inp"]), _rows(c["dout"])
+    inp = _rows(c["inp"])
+    off = gamma(inp.shape[1] + 1) * (np.abs(inp) @ np.abs(c["weight"]).T + (
+        0 if c["bias"] is None else np.abs(c["bias"])))
     before = inp.astype(np.float64) @ c["weight"].T.astype(np.float64) + (0 if c["bias"] is None else c["bias"])
+    dnext, weight = _rows(c["dnext"]), c["next"]
+    through = np.where(before > 0, gamma(len(weight)) * (np.abs(dnext) @ np.abs(weight)), 0)
     # So close to 0 the errors of float32 may decide whether a gradient passes.
-    close = np.abs(before) <= _rows(found["out"])
-    back = _linear_back_bounds(c, inp, np.where(before > 0, dout, 0), np.where(close, np.abs(dout), 0))
-    back["dinp"] = back["dinp"].reshape(c["inp"].shape)
-    return found | back
+    through = np.where(np.abs(before) <= off, 2 * np.abs(dnext) @ np.abs(weight), through)
+    return {"out": off.reshape(want["out"].shape), "dlinear": through.reshape(want["dlinear"].shape)}
 
 
 # ------------------------------------------------------------------------------------ LayerNorm
@@ -1133,9 +1144,9 @@ OPERATIONS: dict[str, Operation] = {
     "linear": Operation(("linear_forward", "linear_backward"),
                         {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "M": EDGES, "bias": (False, True)},
                         _draw_linear, _run_linear, _bound_linear),
-    "linear_relu": Operation(("linear_relu_forward", "linear_relu_backward"),
+    "linear_relu": Operation(("linear_relu",),
                              {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "M": EDGES, "bias": (False, True)},
-                             _draw_linear, _run_linear_relu, _bound_linear_relu),
+                             _draw_linear_relu, _run_linear_relu, _bound_linear_relu),
     "layernorm": Operation(("layernorm_forward", "layernorm_backward"),
                            {"B": (0, *ROWS), "T": EDGES, "C": (2, *EDGES[2:]), "bias": (False, True),
                             "offset": (0.0, 10.0)},

@@ -18,7 +18,7 @@ from .jit import inlined, parallel, serial, serial_in_order
 from .quantize import largest, quantize_row, to_code
 from .recording import also
 from .registers import ask_rows, get, put
-from .rows import CHUNK_ROWS, NO_MARKS, add_row, parts_for, relu_block, threads_of
+from .rows import CHUNK_ROWS, PLAIN, add_row, finish_rows, parts_for, threads_of
 from .simd import (
     BYTES_TOGETHER,
     ROWS,
@@ -198,55 +198,38 @@ def _scaled_pair_row(words, x0, x1, factor0, factor1, inverse):
         words[c] = np.int32(np.int32(high << _HALF_WORD) | np.int32(low & _LOW))
 
 
-@serial
-def _keep(out, row, positive):
-    """The row, with 0 where `positive` is false."""
-    for c in range(row.size):
-        out[c] = row[c] if positive[c] else _ZERO
-
-
 @parallel
-def _round_both(part, thread, codes, row_steps, minus_sums, sums, words, column_steps, x, positive, factor, width,
-                between, of_chunk, zeros, scratch, parts):
+def _round_both(part, thread, codes, row_steps, minus_sums, sums, words, column_steps, x, factor, width, between,
+                of_chunk, zeros, scratch, parts):
     """Codes of the rows of x (N, M), as `_round_rows`, and words of the columns of factor x, as `_round_columns`.
 
     A chunk of rows is read twice, not four times as by those two.  Codes of 8 bits have one step a row, and
     minus_sums (N,) then are what their sums are, negated.  sums: (chunks of CHUNK_ROWS, M) for what
-    `rows.sums_of_chunks` writes, or none.  positive: as x, or none; where it is false x is taken to be 0.
+    `rows.sums_of_chunks` writes, or none.
     """
     N, M = x.shape
     chunks = column_steps.shape[0]
     row, tops = scratch[thread, 0], scratch[thread, 1]
-    inverse, kept = scratch[thread, 2].view(np.float32), scratch[thread, 3:].view(np.float32)
+    inverse = scratch[thread, 2].view(np.float32)
     row[M:] = 0
     for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
         low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, N)
         tops[:] = 0
         for n in range(low, high):
-            x0 = x[n]
-            if positive.size:
-                x0 = kept[0][:M]
-                _keep(x0, x[n], positive[n])
             if codes.itemsize == 1:
-                row_steps[0, n], minus_sums[n] = quantize_row(codes[n], x0)
+                row_steps[0, n], minus_sums[n] = quantize_row(codes[n], x[n])
             else:
-                _round_row(codes[n], row_steps, n, x0)
-            _raise_scaled_tops(tops[:M], x0, factor[n])
+                _round_row(codes[n], row_steps, n, x[n])
+            _raise_scaled_tops(tops[:M], x[n], factor[n])
             if sums.size:
                 if n % CHUNK_ROWS == 0:
                     sums[n // CHUNK_ROWS] = _ZERO
-                add_row(sums[n // CHUNK_ROWS], x0)
+                add_row(sums[n // CHUNK_ROWS], x[n])
         _column_steps(column_steps[chunk, :M], inverse, tops[:M])
         column_steps[chunk, M:] = _ZERO
         for n in range(low, high, 2):
-            x0, (x1, factor1) = x[n], (x[n + 1], factor[n + 1]) if n + 1 < N else (zeros, np.float32(0))
-            if positive.size:
-                x0 = kept[0][:M]
-                _keep(x0, x[n], positive[n])
-                if n + 1 < N:
-                    x1 = kept[1][:M]
-                    _keep(x1, x[n + 1], positive[n + 1])
-            _scaled_pair_row(row[:M], x0, x1, factor[n], factor1, inverse)
+            x1, factor1 = (x[n + 1], factor[n + 1]) if n + 1 < N else (zeros, np.float32(0))
+            _scaled_pair_row(row[:M], x[n], x1, factor[n], factor1, inverse)
             _spread_words(words, chunk * of_chunk + (n - low) // 2 * width, width, between, row, M)
 
 
@@ -290,7 +273,7 @@ def round_rows(x, room=0):
     return words, steps
 
 
-_NO_INTEGERS, _NO_FLOATS, _NO_MARKS = np.zeros(0, np.int32), np.zeros((0, 0), np.float32), np.zeros((0, 0), np.bool_)
+_NO_INTEGERS, _NO_FLOATS = np.zeros(0, np.int32), np.zeros((0, 0), np.float32)
 
 
 def _columns(x, layout):
@@ -340,7 +323,7 @@ def _panels_of(K, N):
     return WIDE, WIDE * count, WIDE * PAIRS, -(-N // WIDE) * WIDE * count
 
 
-def _round(codes, row_steps, minus_sums, x, factor, sums=_NO_FLOATS, layout=_strips_of, positive=None):
+def _round(codes, row_steps, minus_sums, x, factor, sums=_NO_FLOATS, layout=_strips_of):
     """Fills codes, row_steps, minus_sums and sums from x (N, M); returns (words, steps) of factor x's columns."""
     N, M = x.shape
     width, between, of_chunk, size = layout(N, M)
@@ -348,24 +331,18 @@ def _round(codes, row_steps, minus_sums, x, factor, sums=_NO_FLOATS, layout=_str
     parts = min(chunks, parts_for(x.size))
     words, steps = memory.empty(size, np.int32), memory.empty((chunks, across))
     factor = np.ones(N, np.float32) if factor is None else factor
-    rows = 3 if positive is None else 5
-    _round_both(codes, row_steps, minus_sums, sums, words, steps, x, _NO_MARKS if positive is None else positive,
-                factor, width, between, of_chunk, np.zeros(M, np.float32),
-                memory.empty((threads_of(parts), rows, across + EIGHT), np.int32), parts)
+    _round_both(codes, row_steps, minus_sums, sums, words, steps, x, factor, width, between, of_chunk,
+                np.zeros(M, np.float32), memory.empty((threads_of(parts), 3, across + EIGHT), np.int32), parts)
     return words, steps
 
 
-def round_both(x, factor=None, sums=_NO_FLOATS, panels=False, positive=None):
+def round_both(x, factor=None, sums=_NO_FLOATS, panels=False):
     """The `round_rows` of x and the `round_strips` of factor x, or with `panels` its `round_panels`, as `BothWays`,
-    for float32 x (N, M) and factor (N,).
-
-    sums        see `rows.sums_of_chunks`
-    positive    bool (N, M): x is taken to be 0 where it is false
+    for float32 x (N, M) and factor (N,).  sums: see `rows.sums_of_chunks`
     """
     N, M = x.shape
     words, steps = memory.empty((N, -(-M // 2)), np.int32), memory.empty((_chunks(M), N))
-    columns = _round(words.view(np.int16), steps, _NO_INTEGERS, x, factor, sums, _panels_of if panels else _strips_of,
-                     positive)
+    columns = _round(words.view(np.int16), steps, _NO_INTEGERS, x, factor, sums, _panels_of if panels else _strips_of)
     return BothWays(x, words, steps, *columns)
 
 
@@ -445,7 +422,7 @@ def _tile_pairs(out, io, ldo, begin, ist, lds, a, ia, rs, ks, b, ib, words, row_
 
 
 @serial
-def _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, relu, positive, first, last,
+def _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, after, positive, first, last,
                  left, right):
     """As `matmul._share`; row_steps (chunks, M or more), column_steps (chunks, N or more)."""
     tiles, count = (M + ROWS - 1) // ROWS, (K + 1) // 2
@@ -466,27 +443,27 @@ def _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M,
                     begin, ist, step = out, at, N
                 _tile_pairs(out, at, N, begin, ist, step, a, ia, rs, ks, b, ib, words, row_steps[chunk], row,
                             column_steps[chunk], column, min(ROWS, M - row), min(WIDE, N - column))
-            if relu and chunk + 1 == row_steps.shape[0]:
-                relu_block(out, positive, row * N + left, N, min(ROWS, M - row), right - left)
+            if after and chunk + 1 == row_steps.shape[0]:
+                finish_rows(out, positive, after, row * N + left, N, min(ROWS, M - row), right - left)
 
 
 @parallel
-def _product_pairs(part, out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, relu, positive, columns,
+def _product_pairs(part, out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, after, positive, columns,
                    parts):
     tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
     rows = parts // columns
     r, c = part % rows, part // rows
-    _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, relu, positive,
+    _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, after, positive,
                  tiles * r // rows, tiles * (r + 1) // rows,
                  panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
 
 
 def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N, row_scale=None,
-                   last=(False, NO_MARKS)):
+                   after=PLAIN):
     """out = start + row_scale (a b) for a (M, K), or (K, M), and b in panels; see `matmul._share` for start.
 
-    a       float32, or `BothWays`
-    last    see `matmul.multiply`
+    a        float32, or `BothWays`
+    after    see `rows.finish_rows`
     """
     if isinstance(a, BothWays):
         K, M = a.array.shape if transpose_a else a.array.shape[::-1]
@@ -499,7 +476,7 @@ def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N
         also(np.multiply, unscaled, row_scale.reshape(-1), steps[:, :M])
         also(np.copyto, steps[:, M:], _ZERO)
     rows, columns = grid(M, N, K)
-    _product_pairs(out, start, lds, css, words.reshape(-1), steps, transpose_a, panels, column_steps, M, N, K, *last,
+    _product_pairs(out, start, lds, css, words.reshape(-1), steps, transpose_a, panels, column_steps, M, N, K, *after,
                    columns, rows * columns)
 
 

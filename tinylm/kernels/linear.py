@@ -1,13 +1,11 @@
-"""Twins of `tinylm.ops.linear`: three matrix products, a column sum, and what becomes of a ReLU among them."""
+"""Twins of `tinylm.ops.linear`: three matrix products and a column sum."""
 from __future__ import annotations
 
 import numpy as np
 
 from ..ops import shapes
 from ..ops.linear import LinearCache, LinearReluCache
-from ..ops.precision import precision
 from . import memory
-from .activations import relu_backward
 from .matmul import as_a_and_b, both_ways, matmul, unpack
 from .recording import contiguous
 
@@ -29,32 +27,21 @@ def linear_forward(inp, weight, bias=None):
     return _forward(inp, weight, bias, False)
 
 
-def linear_relu_forward(inp, weight, bias=None):
-    """See `tinylm.ops.linear_relu_forward`; float32.  The ReLU is done while what it changes is in the cache.
+def linear_relu(inp, weight, bias=None):
+    """See `tinylm.ops.linear_relu`; float32.  The ReLU is done while what it changes is in the cache.
 
-    Caches    as `linear_forward`; in int16, where the map that comes next does not keep out, a byte a number instead
+    Caches    as `linear_forward`; in place of out a byte a number
     """
-    if precision() != "int16":
-        out, cache = _forward(inp, weight, bias, True)
-        return out, LinearReluCache(cache, out)
-    positive = memory.empty((inp.size // max(1, inp.shape[-1]), len(unpack(weight))), np.bool_)
+    positive = memory.empty((*inp.shape[:-1], len(unpack(weight))), np.bool_)
     out, cache = _forward(inp, weight, bias, positive)
     return out, LinearReluCache(cache, positive)
 
 
-def linear_relu_backward(dout, cache, add_to=None):
-    """See `tinylm.ops.linear_relu_backward`.  Adds to the arrays of add_to."""
-    if cache.positive.dtype == np.bool_:
-        return _backward(dout, cache.linear, add_to, cache.positive)
-    return _backward(*relu_backward(dout, cache.positive), cache.linear, add_to)
+def linear_backward(dout, cache, add_to=None, positive=None):
+    """See `tinylm.ops.linear_backward`.  Adds to the arrays of add_to.
 
-
-def linear_backward(dout, cache, add_to=None):
-    """See `tinylm.ops.linear_backward`.  Adds to the arrays of add_to."""
-    return _backward(dout, cache, add_to)
-
-
-def _backward(dout, cache, add_to, positive=None):
+    positive    bool, from `linear_relu`
+    """
     rows, weight, bias = cache
     dout = contiguous(dout)
     dweight, dbias = add_to or (None, None)
@@ -62,7 +49,7 @@ def _backward(dout, cache, add_to, positive=None):
         dbias = None
     elif dbias is None:
         dbias = np.zeros(len(weight), np.float32)
-    as_rows, as_columns = both_ways(dout.reshape(-1, dout.shape[-1]), add_sums_to=dbias, positive=positive)
-    dinp = matmul(as_rows, weight).reshape(*dout.shape[:-1], weight.shape[1])
+    as_rows, as_columns = both_ways(dout.reshape(-1, dout.shape[-1]), add_sums_to=dbias)
+    dinp = matmul(as_rows, weight, where=positive).reshape(*dout.shape[:-1], weight.shape[1])
     dweight = matmul(as_columns, rows, transpose_a=True, add_to=dweight)
     return dinp, dweight, dbias

@@ -22,7 +22,18 @@ from .integers import BothWays, a_chunk_for_each_thread, grid, multiply_pairs, r
 from .jit import inlined, parallel, serial
 from .recording import also, contiguous
 from .registers import LINE, ask, ask_rows, get, put
-from .rows import NO_MARKS, add_column_sums, add_in_order, chunks_of, parts_for, relu_all, relu_block, threads_of
+from .rows import (
+    PLAIN,
+    RELU,
+    WHERE,
+    add_column_sums,
+    add_in_order,
+    chunks_of,
+    finish,
+    finish_rows,
+    parts_for,
+    threads_of,
+)
 from .simd import (
     HALF,
     NARROW,
@@ -189,8 +200,8 @@ def _copy_strips(strips, a, first, ks, tiles, K):
 
 
 @serial
-def _share(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, relu, positive, first, last, left, right):
-    """Rows of tiles number first .. last-1 of the product, columns left .. right-1.  relu, positive: see `matmul`.
+def _share(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, after, positive, first, last, left, right):
+    """Rows of tiles number first .. last-1 of the product, columns left .. right-1.  after: see `rows.finish_rows`.
 
     Each is taken through all panels while its numbers stay in the nearest cache.  start advances by lds from row
     to row and by css from column to column: (0, 0) for zeros, (0, 1) for a bias, (N, 1) for out itself.
@@ -223,8 +234,8 @@ def _share(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, relu, posit
                     tile_any(out, at, N, begin, ist, step, source, ia, to_row, to_k, packed, ib, depth, rows,
                              min(width, N - column), width)
                 column += width
-            if relu and k + K_CHUNK >= K:
-                relu_block(out, positive, row * N + left, N, min(ROWS, M - row), right - left)
+            if after and k + K_CHUNK >= K:
+                finish_rows(out, positive, after, row * N + left, N, min(ROWS, M - row), right - left)
 
 
 @parallel
@@ -248,12 +259,12 @@ def _pack(part, packed, b, ks, cs, factor, N, K, parts):
 
 
 @parallel
-def _product(part, thread, out, start, lds, css, a, rs, ks, packed, strips, M, N, K, relu, positive, columns, parts):
+def _product(part, thread, out, start, lds, css, a, rs, ks, packed, strips, M, N, K, after, positive, columns, parts):
     """One of the parts / columns x columns blocks of out."""
     tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
     rows = parts // columns
     r, c = part % rows, part // rows
-    _share(out, start, lds, css, a, rs, ks, packed, strips[thread], M, N, K, relu, positive,
+    _share(out, start, lds, css, a, rs, ks, packed, strips[thread], M, N, K, after, positive,
            tiles * r // rows, tiles * (r + 1) // rows,
            panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
 
@@ -298,15 +309,16 @@ def scale_rows(out, inp, scale):
     return out
 
 
-def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=None, relu=False, add_to=None):
+def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=None, relu=False, add_to=None,
+           where=None):
     """The twin of `tinylm.ops.matmul`: float32, same arguments, same result; b may also be int8, or
     packed as it is meant to be multiplied, and a may come from `both_ways`.
 
     relu      also a bool array (M, N), into which is then written where out is positive
     Raises    ShapeError
     """
-    if relu is not False and add_to is not None:
-        raise TypeError("relu and add_to: what would be 0 below 0, the product or the sum?")
+    if (add_to is not None) + (relu is not False) + (where is not None) > 1:
+        raise TypeError("a product is added to something, or has a ReLU, or goes back through one")
     packed = b if isinstance(b, Packed) else None
     ready, a = (a, a.array) if isinstance(a, BothWays) else (None, a)
     K, M = a.shape if transpose_a else a.shape[::-1]
@@ -329,8 +341,11 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
     apart = row_scale is not None and not (tiled or paired)
     out = memory.empty((M, N)) if add_to is None or apart else add_to
     flat = out.reshape(-1)
-    positive = NO_MARKS if relu is True or relu is False else relu.reshape(-1)
-    last = (relu is not False and not (apart or tiled), positive)
+    after = PLAIN
+    if where is not None:
+        after = WHERE, where.reshape(-1)
+    elif relu is not False:
+        after = RELU, (memory.empty((M, N), np.bool_) if relu is True else relu).reshape(-1)
     start = ((flat, N, 1) if add_to is not None and not apart else (_ZEROS, 0, 0) if bias is None or apart else
              (bias, 0, 1))
     if M and N and (tiled or paired):
@@ -339,33 +354,33 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
             multiply_strips(flat, *start, pack_strips(a.reshape(-1), M, K, not transpose_a, False), panels.panels,
                             M, N, K, row_scale)
         else:
-            multiply_pairs(flat, *start, ready or a, transpose_a, panels.panels, panels.steps, N, row_scale, last)
+            multiply_pairs(flat, *start, ready or a, transpose_a, panels.panels, panels.steps, N, row_scale, after)
     else:
         multiply(flat, *start, a.reshape(-1), None if b is None else b.reshape(-1),
-                 None if panels is None else panels.panels, M, N, K, transpose_a, transpose_b, last)
+                 None if panels is None else panels.panels, M, N, K, transpose_a, transpose_b,
+                 PLAIN if apart else after)
     if apart:
         scale_rows(out, out, row_scale)
     if bias is not None and (add_to is not None or apart):
         also(np.add, out, bias, out)
-    if relu is not False and (apart or tiled):
-        relu_all(flat, positive)
+    if after is not PLAIN and (apart or tiled):
+        finish(flat, *after)
     if apart and add_to is not None:
         also(np.add, add_to, out, add_to)
         return add_to
     return out
 
 
-def both_ways(x, factor=None, add_sums_to=None, positive=None):
+def both_ways(x, factor=None, add_sums_to=None):
     """(x to be multiplied as a, factor x to be multiplied as the transposed a) for rows x (N, M) and factor (N,).
 
     In int16 both are rounded in one go.
 
     add_sums_to    (M,): to which the sum of the rows of x is added on the way
-    positive       bool (N, M), in int16 only: x is taken to be 0 where it is false
     """
-    if precision() == "int16" and (a_chunk_for_each_thread(x) or positive is not None):
+    if precision() == "int16" and a_chunk_for_each_thread(x):
         sums = memory.empty((0 if add_sums_to is None else chunks_of(len(x)), x.shape[1]))
-        rounded_both = round_both(x, factor, sums, positive=positive)
+        rounded_both = round_both(x, factor, sums)
         if add_sums_to is not None:
             add_in_order(add_sums_to, sums)
         return rounded_both, rounded_both
@@ -462,24 +477,24 @@ def pack_scaled(codes, factor):
     return Packed(codes, codes.shape, _panels(codes.reshape(-1), N, K, False, factor), _NO_STEPS, False, PRECISIONS[0])
 
 
-def multiply(out, start, lds, css, a, b, packed, M, N, K, transpose_a, transpose_b, last=(False, NO_MARKS)):
+def multiply(out, start, lds, css, a, b, packed, M, N, K, transpose_a, transpose_b, after=PLAIN):
     """out = start + a b on flat float32 arrays that fit; see `_share` for start.
 
     packed    b's panels, or None
-    last      (whether a ReLU comes last, where to mark what is positive)
+    after     what comes after it, and its marks: see `rows.finish_rows`
     """
     if M == 0 or N == 0:
         return
     threads = thread_count()
     if packed is None and M <= FEW_ROWS and transpose_b and not transpose_a:
         _few_rows(out, start, lds, css, a, b, M, N, K, threads)
-        if last[0]:
-            relu_all(out, last[1])
+        if after is not PLAIN:
+            finish(out, *after)
         return
     if packed is None:
         packed = _panels(b, N, K, transpose_b)
     rs, ks = (1, M) if transpose_a else (K, 1)
     rows, columns = grid(M, N, K)
     strips = memory.empty((threads_of(rows * columns), TILES_IN_BLOCK * STRIP if ks != 1 else 0))
-    _product(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, *last, columns, rows * columns)
+    _product(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, *after, columns, rows * columns)
 

@@ -64,43 +64,46 @@ def add_in_order(out, partial):
     _add_in_order(out, partial, parts_for(partial.size))
 
 
+RELU, WHERE = 1, 2                   # what may come after a product: see `finish_rows`
+PLAIN = 0, np.zeros(0, np.bool_)     # (nothing, no marks)
+
+
 @serial
-def _relu(row):
+def _relu(row, positive):
     for i in range(row.size):
+        positive[i] = row[i] > np.float32(0.0)
         # Written so that NaN passes through, as in NumPy: a spike must not be hidden.
         row[i] = np.float32(0.0) if row[i] < np.float32(0.0) else row[i]
 
 
 @serial
-def _marked_relu(row, positive):
+def _where(row, positive):
     for i in range(row.size):
-        positive[i] = row[i] > np.float32(0.0)
-        row[i] = np.float32(0.0) if row[i] < np.float32(0.0) else row[i]
+        row[i] = row[i] if positive[i] else np.float32(0.0)
 
 
 @serial
-def relu_block(out, positive, at, apart, rows, columns):
-    """Within flat out, 0 for what is below in a block of rows, `apart` from row to row; from `at` on.
+def finish_rows(out, positive, after, at, apart, rows, columns):
+    """What comes after a product, done to some of its rows while they are in the cache.
 
-    positive    like out, for whether a number is positive, or empty
+    after       RELU: what is below 0 becomes 0, and `positive` is written: whether a number is above 0.
+                WHERE: what is not `positive` becomes 0, a ReLU's way back
+    at, apart   where the first begins in out and positive, both flat, and from row to row
     """
     for r in range(rows):
         low, high = at + r * apart, at + r * apart + columns
-        if positive.size:
-            _marked_relu(out[low:high], positive[low:high])
+        if after == RELU:
+            _relu(out[low:high], positive[low:high])
         else:
-            _relu(out[low:high])
+            _where(out[low:high], positive[low:high])
 
 
 @parallel
-def _relu_all(part, out, positive, parts):
+def _finish_all(part, out, positive, after, parts):
     low, high = out.size * part // parts, out.size * (part + 1) // parts
-    relu_block(out, positive, low, 0, 1, high - low)
+    finish_rows(out, positive, after, low, 0, 1, high - low)
 
 
-NO_MARKS = np.zeros(0, np.bool_)
-
-
-def relu_all(out, positive):
-    """As `relu_block`, for all of flat out."""
-    _relu_all(out, positive, parts_for(out.size))
+def finish(out, after, positive):
+    """As `finish_rows`, for all of flat out."""
+    _finish_all(out, positive, after, parts_for(out.size))

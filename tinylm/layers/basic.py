@@ -36,10 +36,10 @@ class Embedding(Layer):
 
 
 class Linear(Layer):
-    """out = inp weight^T + bias: (..., K) -> (..., M); with `relu` max(that, 0)."""
+    """out = inp weight^T + bias: (..., K) -> (..., M)."""
 
-    def __init__(self, name, k, m, bias=True, std=0.02, relu=False):
-        self.name, self._operation = name, "linear_relu" if relu else "linear"
+    def __init__(self, name, k, m, bias=True, std=0.02):
+        self.name = name
         self.weight = Parameter(f"{name}.weight", (m, k), True, ("normal", std))
         self.bias = Parameter(f"{name}.bias", (m,), False, ("constant", 0.0)) if bias else None
 
@@ -53,12 +53,19 @@ class Linear(Layer):
         return run.once(self.weight.name, run.f.pack), run.p[self.bias.name] if self.bias else None
 
     def forward(self, inp, run):
-        out, cache = getattr(run.f, self._operation + "_forward")(inp, *self._packed(run))
+        out, cache = run.f.linear_forward(inp, *self._packed(run))
         run.remember(self, cache)
         return run.seen(self, inp, out)
 
-    def backward(self, dout, run):
-        dinp, _, _ = getattr(run.f, self._operation + "_backward")(dout, run.recall(self), add_to=self._of(run.g))
+    def forward_relu(self, inp, run):
+        """(max(forward, 0), where it is positive), for a `backward` of the map that comes next."""
+        out, cache = run.f.linear_relu(inp, *self._packed(run))
+        run.remember(self, cache.linear)
+        return run.seen(self, inp, out), cache.positive
+
+    def backward(self, dout, run, **through):
+        """dinp; with `positive` from a `forward_relu` that inp came from, the gradient of what was before its ReLU."""
+        dinp, _, _ = run.f.linear_backward(dout, run.recall(self), add_to=self._of(run.g), **through)
         return dinp
 
     def multiplies(self, context):

@@ -77,24 +77,28 @@ class FeedForward(Layer):
 
     def __init__(self, name, channels, hidden, *, activation, bias, std, down_std):
         self.name, self.activation = name, activation
-        self._apart = activation != "relu"  # which the map up brings with it
-        self.up = Linear(f"{name}.up", channels, hidden, bias, std, relu=not self._apart)
+        self.up = Linear(f"{name}.up", channels, hidden, bias, std)
         self.down = Linear(f"{name}.down", hidden, channels, bias, down_std)
 
     def children(self):
         return [self.up, self.down]
 
     def forward(self, inp, run):
-        hidden = self.up.forward(inp, run)
-        if self._apart:
-            hidden, cache = getattr(run.f, self.activation + "_forward")(hidden)
+        if self.activation == "relu":  # so cheap that it is done where a product leaves its numbers
+            hidden, positive = self.up.forward_relu(inp, run)
+            out = self.down.forward(hidden, run)
+            run.remember(self, positive)
+        else:
+            hidden, cache = getattr(run.f, self.activation + "_forward")(self.up.forward(inp, run))
             run.remember(self, cache)
-        return run.seen(self, inp, self.down.forward(hidden, run))
+            out = self.down.forward(hidden, run)
+        return run.seen(self, inp, out)
 
     def backward(self, dout, run):
+        if self.activation == "relu":
+            return self.up.backward(self.down.backward(dout, run, positive=run.recall(self)), run)
         dhidden = self.down.backward(dout, run)
-        if self._apart:
-            (dhidden,) = getattr(run.f, self.activation + "_backward")(dhidden, run.recall(self))
+        (dhidden,) = getattr(run.f, self.activation + "_backward")(dhidden, run.recall(self))
         return self.up.backward(dhidden, run)
 
     def costs(self, context):

@@ -32,7 +32,7 @@ from .layernorm import (
     rmsnorm_backward,
     rmsnorm_forward,
 )
-from .linear import linear_backward, linear_forward, linear_relu_backward, linear_relu_forward
+from .linear import linear_backward, linear_forward, linear_relu
 from .matmul import matmul, pack
 from .optimizer import adamw_step, clip_scale, global_norm
 from .packed import pack_ternary, packed_bitlinear, packed_product, unpack_ternary

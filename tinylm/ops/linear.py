@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import shapes
-from .activations import relu_backward, relu_forward
+from .activations import relu_forward
 from .matmul import matmul
 
 
@@ -29,15 +29,18 @@ def linear_forward(inp, weight, bias=None):
     return out.reshape(*inp.shape[:-1], len(weight)), LinearCache(inp, weight, bias)
 
 
-def linear_backward(dout, cache, add_to=None):
+def linear_backward(dout, cache, add_to=None, positive=None):
     """Return (dinp, dweight, dbias); dbias is None without a bias.
 
-    add_to    (dweight, dbias) arrays the parameter gradients are added to; new ones if omitted
+    add_to      (dweight, dbias) arrays the parameter gradients are added to; new ones if omitted
+    positive    (..., K), from `linear_relu` where inp came from there: dinp goes on through its ReLU, and is
+                the gradient of what was before it
     """
     inp, weight, bias = cache
     rows, drows = inp.reshape(-1, inp.shape[-1]), dout.reshape(-1, dout.shape[-1])  # (N, K), (N, M)
     dweight, dbias = add_to or (None, None)
-    dinp = matmul(drows, weight).reshape(inp.shape)                                 # (N, M) (M, K)
+    where = None if positive is None else positive.reshape(rows.shape) > 0
+    dinp = matmul(drows, weight, where=where).reshape(inp.shape)                    # (N, M) (M, K)
     dweight = matmul(drows, rows, transpose_a=True, add_to=dweight)                 # (M, N) (N, K)
     if bias is None:
         return dinp, dweight, None
@@ -52,8 +55,11 @@ class LinearReluCache(NamedTuple):
     positive: np.ndarray       # (..., M): above 0 where out is
 
 
-def linear_relu_forward(inp, weight, bias=None):
+def linear_relu(inp, weight, bias=None):
     """out = max(inp weight^T + bias, 0): `linear_forward` and `relu_forward` in one.
+
+    There is a way back in one, too: `linear_backward` of the map that out enters goes on through the ReLU if it is
+    given cache.positive, and then comes `linear_backward` of cache.linear.
 
     Shapes    inp (..., K), weight (M, K), bias (M,) or None -> out (..., M)
     Caches    as `linear_forward`, and out, which says where it is positive
@@ -62,9 +68,3 @@ def linear_relu_forward(inp, weight, bias=None):
     out, linear = linear_forward(inp, weight, bias)
     out, positive = relu_forward(out)
     return out, LinearReluCache(linear, positive)
-
-
-def linear_relu_backward(dout, cache, add_to=None):
-    """Return (dinp, dweight, dbias); dbias is None without a bias.  add_to: as for `linear_backward`."""
-    (dlinear,) = relu_backward(dout, cache.positive)
-    return linear_backward(dlinear, cache.linear, add_to)

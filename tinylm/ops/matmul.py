@@ -8,18 +8,19 @@ from .precision import rounded
 
 def matmul(a: np.ndarray, b: np.ndarray, *, transpose_a: bool = False, transpose_b: bool = False,
            bias: np.ndarray | None = None, row_scale: np.ndarray | None = None, relu: bool = False,
-           add_to: np.ndarray | None = None) -> np.ndarray:
-    """out = row_scale (a b) + bias, where a and b may be stored transposed.
+           add_to: np.ndarray | None = None, where: np.ndarray | None = None) -> np.ndarray:
+    """out = row_scale (a b) + bias; a and b may be stored transposed.
 
     A linear layer needs three of them: inp weight^T forward, dout weight for the input's gradient
     and dout^T inp for the weight's.  Within `autocast` a and b are rounded first.
 
     Shapes    a (M, K) or stored (K, M); b (K, N) or stored (N, K); bias (N,); row_scale (M, 1) or (1, 1) -> out (M, N)
-    relu      out is max(that, 0); not together with add_to
     add_to    an array (M, N) the product is added to, in place; it is then also what is returned
+    relu      out is max(that, 0)
+    where     bool (M, N): out is 0 where it is false; of these three there can be one
     """
-    if relu and add_to is not None:
-        raise TypeError("relu and add_to: what would be 0 below 0, the product or the sum?")
+    if (add_to is not None) + bool(relu) + (where is not None) > 1:
+        raise TypeError("a product is added to something, or has a ReLU, or goes back through one")
     a, b = a.T if transpose_a else a, b.T if transpose_b else b
     a, b = rounded(a, 1), rounded(b, 0)
     out = a @ b                                                                     # (M, K) (K, N) -> (M, N)
@@ -29,6 +30,8 @@ def matmul(a: np.ndarray, b: np.ndarray, *, transpose_a: bool = False, transpose
         out += bias                                                                 # (M, N)
     if relu:
         np.maximum(out, 0, out=out)                                                 # (M, N)
+    if where is not None:
+        out *= where                                                                # (M, N)
     if add_to is None:
         return out
     add_to += out
