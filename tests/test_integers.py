@@ -16,6 +16,7 @@ from tinylm import kernels, ops
 from tinylm.config import PRECISIONS
 from tinylm.kernels import integers, machine, rows, simd
 from tinylm.ops.precision import CHUNK, LARGEST, autocast, round_int16
+from tinylm.ops.shapes import ShapeError
 
 WORDS, STEPS = numba.int32[::1], numba.float32[::1]
 EDGES = st.sampled_from([1, 2, 3, 5, 15, 16, 17, 33, 97])
@@ -242,6 +243,21 @@ def test_a_relu_between_two_products_is_that_of_the_first(chosen, N, K, M, biase
     for got, want in zip(within, apart, strict=True):
         assert (got is None) == (want is None)
         assert got is None or np.array_equal(got, want, equal_nan=True)
+
+
+@pytest.mark.parametrize("marks", [np.ones((1, 2), np.bool_), np.ones((2, 3), np.float32),
+                                   np.ones((2, 6), np.bool_)[:, ::2]])
+@pytest.mark.parametrize("name", ["where", "relu"])
+def test_marks_that_are_no_bool_for_each_number_are_refused(name, marks):
+    with pytest.raises(ShapeError, match="marks are"):
+        kernels.matmul(np.ones((2, 4), np.float32), np.ones((4, 3), np.float32), **{name: marks})
+
+
+def test_what_is_not_finite_does_not_come_back_through_a_relu():
+    a, where = np.float32([[np.inf, np.nan, 1]]).T, np.array([[True, False], [True, False], [False, True]])
+    for f in (ops, kernels):
+        out = f.matmul(a, np.ones((1, 2), np.float32), where=where)
+        assert np.array_equal(out, [[np.inf, 0], [np.nan, 0], [0, 1]], equal_nan=True)
 
 
 def test_of_a_relu_a_byte_a_number_is_kept():

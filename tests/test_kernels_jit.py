@@ -132,7 +132,7 @@ def test_rows_cut_within_a_kernel_count_no_references():
     # Two atomic additions a row, which took a fifth of a norm's time (numba issue 2345).
     _halve_rows.within.compile((numba.float32[:, ::1],))
     (code,) = _halve_rows.inspect_asm().values()
-    assert "_halve" in code and "NRT_" not in code
+    assert "NRT_" not in code
 
 
 def test_what_kernels_call_can_be_called_from_python():

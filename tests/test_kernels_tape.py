@@ -1,6 +1,9 @@
 """Kernels that are made again by one call."""
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -18,6 +21,11 @@ def _add(part, out, x, factor, parts):
         if x[i] < 0:
             raise ValueError("on purpose")
         out[i] += factor * x[i]
+
+
+@jit.parallel
+def _zero(part, out, parts):
+    out[:] = 0
 
 
 @jit.parallel
@@ -115,16 +123,31 @@ def test_no_tape_is_taken_after_an_error():
         pass
 
 
-def test_arrays_of_a_tape_are_kept():
-    out = np.zeros(3, np.float32)
+@pytest.mark.parametrize("size", [3, 100_000])
+def test_arrays_of_a_tape_are_kept_and_lent_to_nobody(size):
+    two, out = np.full(size, 2, np.float32), np.zeros(size, np.float32)
 
     def step():
-        x = memory.empty(3)
-        also(x.fill, 2)
+        x = memory.empty(size)
+        _zero(x, 1)
+        _add(x, two, np.float32(1), 1)
         _add(out, x, np.float32(1), 1)
     made = _taken(step)
-    lent = [memory.empty(3) for _ in range(9)]  # the same memory, if it were free
+    lent = [memory.empty(size) for _ in range(9)]  # the same memory, if it were free
     for array in lent:
         array[:] = 100
     made.play()
-    assert out.tolist() == [4] * 3 and all((array == 100).all() for array in lent)
+    assert out.tolist() == [4] * size and all((array == 100).all() for array in lent)
+
+
+def test_a_tape_goes_with_its_last_reference():
+    x, out, done_by = np.ones(7, np.float32), np.zeros(7, np.float32), np.zeros(7, np.int64)
+    gc.disable()  # which comes late, and the memory of a step is much
+    try:
+        made = _taken(_step, out, x, done_by)
+        made.play()
+        gone = weakref.ref(made)
+        del made
+        assert gone() is None
+    finally:
+        gc.enable()

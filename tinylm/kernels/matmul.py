@@ -314,7 +314,7 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
     """The twin of `tinylm.ops.matmul`: float32, same arguments, same result; b may also be int8, or
     packed as it is meant to be multiplied, and a may come from `both_ways`.
 
-    relu      also a bool array (M, N), into which is then written where out is positive
+    relu      also a bool array of M N numbers, into which is then written where out is positive
     Raises    ShapeError
     """
     if (add_to is not None) + (relu is not False) + (where is not None) > 1:
@@ -331,6 +331,11 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
         raise shapes.ShapeError(f"bias is {bias.shape}; the product wants ({N},)")
     if row_scale is not None and row_scale.shape not in ((M, 1), (1, 1)):
         raise shapes.ShapeError(f"row_scale is {row_scale.shape}; the product wants ({M}, 1) or (1, 1)")
+    for marks in (where, relu):
+        if isinstance(marks, np.ndarray) and not (
+                marks.size == M * N and marks.dtype == np.bool_ and marks.flags.c_contiguous):
+            raise shapes.ShapeError(f"marks are {marks.dtype} {marks.shape}; the product wants contiguous bool "
+                                    f"({M}, {N})")
     panels = packed if packed is not None and packed.fits(transpose_b) and K else None
     a, b, bias = contiguous(a), _operand(b, panels), None if bias is None else contiguous(bias)
     chosen = precision()

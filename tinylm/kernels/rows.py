@@ -64,6 +64,7 @@ def add_in_order(out, partial):
     _add_in_order(out, partial, parts_for(partial.size))
 
 
+_ONCE = np.int64(1)                  # typed: a literal number would be a type of its own
 RELU, WHERE = 1, 2                   # what may come after a product: see `finish_rows`
 PLAIN = 0, np.zeros(0, np.bool_)     # (nothing, no marks)
 
@@ -89,6 +90,7 @@ def finish_rows(out, positive, after, at, apart, rows, columns):
     after       RELU: what is below 0 becomes 0, and `positive` is written: whether a number is above 0.
                 WHERE: what is not `positive` becomes 0, a ReLU's way back
     at, apart   where the first begins in out and positive, both flat, and from row to row
+    columns     of each that are done
     """
     for r in range(rows):
         low, high = at + r * apart, at + r * apart + columns
@@ -101,7 +103,7 @@ def finish_rows(out, positive, after, at, apart, rows, columns):
 @parallel
 def _finish_all(part, out, positive, after, parts):
     low, high = out.size * part // parts, out.size * (part + 1) // parts
-    finish_rows(out, positive, after, low, 0, 1, high - low)
+    finish_rows(out, positive, after, low, _ONCE, _ONCE, high - low)
 
 
 def finish(out, after, positive):

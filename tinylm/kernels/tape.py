@@ -1,4 +1,4 @@
-"""A recording whose kernels start one another: a training step as one call.
+"""A recording that makes kernels in a row with one call: most training steps are one.
 
 A kernel ends in a fork: so many parts for so many threads, and a record of its arguments.  While a tape is taken, every
 fork writes that down (`fork.TAPE`).  Made again, kernels that follow each other need neither Python nor numba's
@@ -20,6 +20,7 @@ _COUNTER = 8    # words from counter to counter of parts that have begun, as `fo
 
 def _start_all(tape, start, stop, begun, failed):
     """Make the forks between two places of a tape, up to the first that fails."""
+    failed[0] = 0
     at = start
     while at < stop and failed[0] == 0:
         worker, threads, parts, words = tape[at], tape[at + 1], tape[at + 2], tape[at + 3]
@@ -31,8 +32,17 @@ def _start_all(tape, start, stop, begun, failed):
 _start_all = jit.compiled(_start_all)
 
 
+def _run(tape, start, stop, begun, failed):
+    _start_all(tape, start, stop, begun, failed)
+    if failed[0]:
+        raise RuntimeError("a part of a parallel kernel failed")
+
+
 class Tape(Recording):
-    """A `Recording` that makes kernels in a row with one call."""
+    """A `Recording` that makes kernels in a row with one call.
+
+    No other thread may call kernels while it is taken.
+    """
 
     def __init__(self, shelves):
         super().__init__(shelves)
@@ -59,29 +69,24 @@ class Tape(Recording):
         """Make runs of the calls, if each kernel and nothing else is on the tape."""
         self._forks = tape = self._forks[:words].copy()
         places = [0]
-        while places[-1] < words:
+        while places[-1] < words and len(places) <= forks:
             places.append(places[-1] + HEAD + int(tape[places[-1] + HEAD - 1]))
+        if not (places[-1] == words and forks == len(places) - 1 == sum(self._kernels)):
+            return
         heads = np.array(places[:-1], np.int64)
         self._begun = np.zeros(int(tape[heads + 1].max(initial=1)) * _COUNTER, np.int64)
         # What failed and which parts have begun stood on the stacks of the kernels.
         tape[heads + HEAD], tape[heads + HEAD + 1] = self._failed.ctypes.data, self._begun.ctypes.data
-        if not forks == len(places) - 1 == sum(self._kernels):
-            return
         self._runs, at = [], 0
         for call, kernel in zip(self._calls, self._kernels, strict=True):
             if not kernel:
                 self._runs.append(call)
                 continue
-            if not self._runs or self._runs[-1][0] != self._start:
-                self._runs.append((self._start, (places[at], places[at])))
-            self._runs[-1] = self._start, (self._runs[-1][1][0], places[at + 1])
+            start = places[at]
+            if self._runs and self._runs[-1][0] is _run:
+                start = self._runs.pop()[1][1]
+            self._runs.append((_run, (tape, start, places[at + 1], self._begun, self._failed)))
             at += 1
-
-    def _start(self, start, stop):
-        _start_all(self._forks, start, stop, self._begun, self._failed)
-        if self._failed[0]:
-            self._failed[0] = 0
-            raise RuntimeError("a part of a parallel kernel failed")
 
     def _made_again(self):
         return self._calls if self._runs is None else self._runs

@@ -58,7 +58,10 @@ class Linear(Layer):
         return run.seen(self, inp, out)
 
     def forward_relu(self, inp, run):
-        """(max(forward, 0), where it is positive), for a `backward` of the map that comes next."""
+        """(max(forward, 0), where it is positive), for a `backward` of the map that comes next.
+
+        Observers see what came out of the ReLU.
+        """
         out, cache = run.f.linear_relu(inp, *self._packed(run))
         run.remember(self, cache.linear)
         return run.seen(self, inp, out), cache.positive

@@ -31,7 +31,7 @@ def matmul(a: np.ndarray, b: np.ndarray, *, transpose_a: bool = False, transpose
     if relu:
         np.maximum(out, 0, out=out)                                                 # (M, N)
     if where is not None:
-        out *= where                                                                # (M, N)
+        out[~where] = 0                                                             # (M, N)
     if add_to is None:
         return out
     add_to += out
