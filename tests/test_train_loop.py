@@ -339,17 +339,17 @@ def test_of_several_bad_gradients_the_first_computed_is_named(tmp_path):
 def test_a_bad_layer_is_named_with_its_place(tmp_path):
     made = trainer(tmp_path / "run", dropout=0.0)
     up = made.model.blocks[0].ffn.up
-    forward = up.forward
+    forward = up.forward_relu
 
     def spoil(inp, run):
-        out = forward(inp, run)
+        out, positive = forward(inp, run)
         if made.step + 1 == 5 and run.observe is None:
             out[2, 3, 1] = np.inf
         elif made.step + 1 == 5:
             out[2, 3, 1] = np.inf
             run.observe(up, inp, out)
-        return out
-    up.forward = spoil
+        return out, positive
+    up.forward_relu = spoil
     with pytest.raises(Diverged, match=r"step 5: the loss .* output of blocks\.0\.ffn\.up .* row 2, position 3"):
         list(made.events())
 
