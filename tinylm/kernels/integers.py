@@ -15,7 +15,7 @@ from ..ops.precision import CHUNK, LARGEST, SMALLEST
 from . import memory
 from .fork import thread_count
 from .jit import inlined, parallel, serial, serial_in_order
-from .quantize import largest, quantize_row, to_code
+from .quantize import largest, quantize_below, to_code
 from .recording import also
 from .registers import ask_rows, get, put
 from .rows import CHUNK_ROWS, PLAIN, add_row, finish_rows, parts_for, threads_of
@@ -49,7 +49,7 @@ BYTE_WORDS = BYTES_TOGETHER // 4
 LEAST_PRODUCT = 1 << 21              # multiplications of a part, where there is more than one for each thread
 _TOP, _LEAST, _STEP = np.float32(LARGEST), np.float32(SMALLEST), np.float32(1 / LARGEST)
 _ZERO, _NAN, _INFINITE = np.float32(0), np.float32(np.nan), np.float32(np.inf)
-_LOW, _HALF_WORD = np.int32(0xFFFF), np.int32(16)
+_LOW, _HALF_WORD, _MAGNITUDE = np.int32(0xFFFF), np.int32(16), np.int32(0x7FFFFFFF)
 NEXT, ROWS_APART = np.int64(1), np.int64(ROWS)  # from row to row and from k to k in a strip
 
 
@@ -113,7 +113,7 @@ def _widen_rows(part, codes, x, parts):
 def _raise_tops(tops, x):
     bits = x.view(np.int32)
     for c in range(tops.size):
-        tops[c] = max(tops[c], np.int32(bits[c] & np.int32(0x7FFFFFFF)))
+        tops[c] = max(tops[c], np.int32(bits[c] & _MAGNITUDE))
 
 
 @serial
@@ -185,17 +185,20 @@ def _round_columns(part, thread, words, steps, x, N, K, width, together, between
 
 
 @serial_in_order
-def _raise_scaled_tops(tops, x, factor):
-    for c in range(tops.size):
-        bits = np.float32(x[c] * factor).view(np.int32)
-        tops[c] = max(tops[c], np.int32(bits & np.int32(0x7FFFFFFF)))
-
-
-@serial_in_order
 def _scaled_pair_row(words, x0, x1, factor0, factor1, inverse):
     for c in range(x0.size):
         low, high = to_code((x0[c] * factor0) * inverse[c]), to_code((x1[c] * factor1) * inverse[c])
         words[c] = np.int32(np.int32(high << _HALF_WORD) | np.int32(low & _LOW))
+
+
+@serial_in_order
+def _raise_both_tops(tops, x, factor):
+    """Raise tops to |factor x|; returns max |x|, as `largest` does."""
+    bits, top = x.view(np.int32), np.int32(0)
+    for c in range(tops.size):
+        top = max(top, np.int32(bits[c] & _MAGNITUDE))
+        tops[c] = max(tops[c], np.int32(np.float32(x[c] * factor).view(np.int32) & _MAGNITUDE))
+    return np.int32(top).view(np.float32)
 
 
 @parallel
@@ -216,14 +219,17 @@ def _round_both(part, thread, codes, row_steps, minus_sums, sums, words, column_
         low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, N)
         tops[:] = 0
         for n in range(low, high):
+            if sums.size and n % CHUNK_ROWS == 0:
+                sums[n // CHUNK_ROWS] = _ZERO
+            top = _raise_both_tops(tops[:M], x[n], factor[n])
             if codes.itemsize == 1:
-                row_steps[0, n], minus_sums[n] = quantize_row(codes[n], x[n])
-            else:
+                row_steps[0, n], minus_sums[n] = quantize_below(codes[n], x[n], top)
+            elif M > CHUNK or codes.shape[1] > M:
                 _round_row(codes[n], row_steps, n, x[n])
-            _raise_scaled_tops(tops[:M], x[n], factor[n])
+            else:
+                of_row, row_steps[0, n] = _steps(top)
+                _round_part(codes[n], x[n], of_row)
             if sums.size:
-                if n % CHUNK_ROWS == 0:
-                    sums[n // CHUNK_ROWS] = _ZERO
                 add_row(sums[n // CHUNK_ROWS], x[n])
         _column_steps(column_steps[chunk, :M], inverse, tops[:M])
         column_steps[chunk, M:] = _ZERO

@@ -48,7 +48,12 @@ def quantize_row(codes, inp):
 
     The codes of `tinylm.ops.quantize_activations`.
     """
-    top = largest(inp)
+    return quantize_below(codes, inp, largest(inp))
+
+
+@serial
+def quantize_below(codes, inp, top):
+    """As `quantize_row`, where `largest` has been asked."""
     inverse = _TOP / top if top > _ZERO else _ZERO
     total = _round_row(codes[:inp.size], inp, inverse)
     for i in range(inp.size, codes.size):
