@@ -188,13 +188,16 @@ def test_the_backward_pass_rounds_both_ways_as_its_definition(bits):
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 7]),
-       st.sampled_from([1, 15, 16, 17, 33, CHUNK + 3]))
+       st.sampled_from([1, 15, 16, 17, 33, CHUNK, CHUNK + 3, CHUNK + 4]))
 def test_panels_and_sums_taken_on_the_way_are_what_each_gives(seed, N, M):
     x = np.random.default_rng(seed).standard_normal((N, M)).astype(np.float32)
     sums, want = np.full((2, rows.chunks_of(N), M), np.nan, np.float32)  # what was in memory must not matter
     both = integers.round_both(x, sums=sums, panels=True)
     rows.sums_of_chunks(want, x, 1)
     np.testing.assert_array_equal(sums, want)
+    words, steps = integers.round_rows(x)
+    np.testing.assert_array_equal(both.words, words)
+    np.testing.assert_array_equal(both.steps, steps)
     panels, steps = integers.round_panels(x, False)
     np.testing.assert_array_equal(both.column_steps, steps)
     np.testing.assert_array_equal(both.columns, panels)

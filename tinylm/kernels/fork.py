@@ -19,7 +19,8 @@ from numba.extending import intrinsic
 THREAD = "thread"  # what a function calls its second argument if it wants to know
 _BYTES = ir.IntType(8).as_pointer()
 _WORD = ir.IntType(types.intp.bitwidth)
-_APART = _WORD(8)  # from counter to counter: 64 bytes, since threads would take lines of the cache from each other
+APART = 8  # words from counter to counter: 64 bytes, since threads would take lines of the cache from each other
+_APART = _WORD(APART)
 # What numba's pool calls: pointers to arrays, their sizes, the steps in bytes from element to element, other data.
 _WORKER = ir.FunctionType(ir.VoidType(), [_BYTES.as_pointer(), _WORD.as_pointer(), _WORD.as_pointer(), _BYTES])
 # The pool: worker, the four above, inner dimensions, arrays, threads.

@@ -11,11 +11,10 @@ from contextlib import contextmanager
 import numpy as np
 
 from . import jit
-from .fork import HEAD, TAPE, start_again
+from .fork import APART, HEAD, TAPE, start_again
 from .recording import Recording
 
 ROOM = 1 << 20  # words for the forks of a step; memory that is not written to is not there
-_COUNTER = 8    # words from counter to counter of parts that have begun, as `fork` has them
 
 
 def _start_all(tape, start, stop, begun, failed):
@@ -24,7 +23,7 @@ def _start_all(tape, start, stop, begun, failed):
     at = start
     while at < stop and failed[0] == 0:
         worker, threads, parts, words = tape[at], tape[at + 1], tape[at + 2], tape[at + 3]
-        begun[:threads * _COUNTER] = 0
+        begun[:threads * APART] = 0
         start_again(worker, tape.ctypes.data + 8 * (at + HEAD), threads, parts)
         at += HEAD + words
 
@@ -74,7 +73,7 @@ class Tape(Recording):
         if not (places[-1] == words and forks == len(places) - 1 == sum(self._kernels)):
             return
         heads = np.array(places[:-1], np.int64)
-        self._begun = np.zeros(int(tape[heads + 1].max(initial=1)) * _COUNTER, np.int64)
+        self._begun = np.zeros(int(tape[heads + 1].max(initial=1)) * APART, np.int64)
         # What failed and which parts have begun stood on the stacks of the kernels.
         tape[heads + HEAD], tape[heads + HEAD + 1] = self._failed.ctypes.data, self._begun.ctypes.data
         self._runs, at = [], 0
