@@ -31,7 +31,7 @@ from tinylm.kernels import (
     simd,
     vector_math,
 )
-from tinylm.kernels.matmul import tile
+from tinylm.kernels.matmul import _share, tile
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
@@ -154,6 +154,19 @@ def test_a_tile_is_fused_multiply_adds_on_the_widest_registers():
     # Each of the ROWS rows of a step of k takes WIDE lanes; unrolling makes it more, never fewer.
     assert len(re.findall(pattern, code)) >= simd.ROWS * simd.WIDE // lanes
     assert not re.search(r"\bv?mulps\b|\bv?mulss\b|\bfmaf?\b", code), "a product that is not fused"
+
+
+@ONLY_AVX2
+def test_a_step_of_a_tile_adds_no_addresses():
+    """Twelve products, eight loads, and little else: where a core is shared, instructions are what a step costs."""
+    marks = numba.boolean[::1]
+    code = _assembly(_share, FLAT, FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, FLAT, FLAT, INDEX, INDEX, INDEX, INDEX,
+                     marks, INDEX, INDEX, INDEX, INDEX)
+    loops = [[line for line in found[2].splitlines() if not line.startswith("\t.")]
+             for found in re.finditer(r"(?m)^(\.LBB\w+):\n((?:\t.*\n)*?)\tj\w+\t\1$", code)]
+    counts = [[sum(name in line for line in loop) for name in ("vfmadd", "%ymm", "")] for loop in loops]
+    of_tiles = [(products // 12, lines) for products, vectors, lines in counts if 0 < 12 * vectors == 20 * products]
+    assert of_tiles and all(lines - 20 * steps <= 7 for steps, lines in of_tiles), counts
 
 
 @pytest.mark.skipif("avx2" not in simd.target_features(), reason="needs AVX2")

@@ -17,7 +17,7 @@ from .fork import thread_count
 from .jit import inlined, parallel, serial, serial_in_order
 from .quantize import largest, quantize_below, to_code
 from .recording import also
-from .registers import ask_rows, get, put
+from .registers import ALONE, ask_rows, ask_tile, get, put
 from .rows import CHUNK_ROWS, PLAIN, add_row, finish_rows, parts_for, threads_of
 from .simd import (
     BYTES_TOGETHER,
@@ -442,6 +442,8 @@ def _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M,
             for column in range(left, right, WIDE):
                 at = row * N + column
                 ib = column * count + chunk * PAIRS * WIDE
+                if not strips:
+                    ask_tile(a, ia + ROWS * rs, rs, words, ALONE, (column - left) // WIDE)
                 if column + WIDE < right:
                     ask_rows(out, at + WIDE, N, ROWS)
                 begin, ist, step = start, row * lds + column * css, lds
@@ -592,6 +594,7 @@ def _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, wor
         row = t * ROWS
         rows = min(ROWS, M - row)
         for column in range(left, right, WIDE):
+            ask_tile(a, (row + ROWS) * words, words, words, ALONE, (column - left) // WIDE)
             ask_rows(out, row * N + column, N, ROWS)  # for what comes after the products
             _tile_bytes(totals, a, row * words, words, b, column * words, words, rows)
             for r in range(rows):

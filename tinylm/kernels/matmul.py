@@ -21,7 +21,7 @@ from .fork import thread_count
 from .integers import BothWays, a_chunk_for_each_thread, grid, multiply_pairs, round_both, round_panels
 from .jit import inlined, parallel, serial
 from .recording import also, contiguous
-from .registers import LINE, ask, ask_rows, get, put
+from .registers import ALONE, LINE, ask, ask_rows, ask_tile, get, put
 from .rows import (
     PLAIN,
     RELU,
@@ -46,6 +46,7 @@ from .simd import (
     load,
     multiply_add,
     narrow,
+    opaque,
     spread,
     store,
     transpose8,
@@ -55,6 +56,8 @@ from .tiles import multiply_strips, pack_strips, rounded
 
 K_CHUNK = 512       # k is cut here, so that a chunk of a panel (128 KB) stays in the second-level cache
 TILES_IN_BLOCK = 16  # tiles whose rows are copied together: their numbers of one k share cache lines
+NEAR = 1 << 16      # numbers of b that stay in the second-level cache from one tile to the next
+AHEAD = 16          # rows that are asked for before they are copied: the processor does not foresee such steps
 EIGHT = 8           # lanes of what copies: no fewer than ROWS
 STRIP = ROWS * K_CHUNK + EIGHT  # room for the rows of one tile, and for what is written beyond them
 # Typed, because numba compiles a function once more for each literal number it is called with.
@@ -72,8 +75,8 @@ def tile(out, io, ldo, start, ist, lds, a, ia, rs, ks, b, ib, K, rows, columns, 
     in a.  Rows beyond `rows` repeat the last one and are not stored.
     """
     last = rows - 1
-    i0, i1, i2 = ia, ia + min(1, last) * rs, ia + min(2, last) * rs
-    i3, i4, i5 = ia + min(3, last) * rs, ia + min(4, last) * rs, ia + min(5, last) * rs
+    i0, i1, i2 = opaque(ia), opaque(ia + min(1, last) * rs), opaque(ia + min(2, last) * rs)
+    i3, i4, i5 = opaque(ia + min(3, last) * rs), opaque(ia + min(4, last) * rs), opaque(ia + min(5, last) * rs)
     c0 = get(start, ist, like, columns)
     c1 = get(start, ist + min(1, last) * lds, like, columns)
     c2 = get(start, ist + min(2, last) * lds, like, columns)
@@ -193,49 +196,61 @@ def _copy_strips(strips, a, first, ks, tiles, K):
 
     Eight numbers are copied where a tile has six; what is too much is written over by the next k.
     """
+    inside = first + (K - 1) * ks + (tiles - 1) * ROWS + EIGHT <= a.size
     for k in range(K):
+        at, to = first + k * ks, k * ROWS
+        ask(a, at + AHEAD * ks, tiles * ROWS)
         for t in range(tiles):
-            at = first + k * ks + t * ROWS
-            store(strips, t * STRIP + k * ROWS, get(a, at, eight(), a.size - at))
+            if inside:
+                store(strips, to + t * STRIP, load(a, at + t * ROWS, eight()))
+            else:
+                store(strips, to + t * STRIP, get(a, at + t * ROWS, eight(), a.size - at - t * ROWS))
 
 
 @serial
 def _share(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, after, positive, first, last, left, right):
     """Rows of tiles number first .. last-1 of the product, columns left .. right-1.  after: see `rows.finish_rows`.
 
-    Each is taken through all panels while its numbers stay in the nearest cache.  start advances by lds from row
-    to row and by css from column to column: (0, 0) for zeros, (0, 1) for a bias, (N, 1) for out itself.
+    Each tile is taken through all panels while its numbers stay in the nearest cache; where the panels are too many to
+    stay in the next one, each of them is taken through several tiles.  start advances by lds from row to row and by
+    css from column to column: (0, 0) for zeros, (0, 1) for a bias, (N, 1) for out itself.
     """
     for k in range(0, max(K, 1), K_CHUNK):  # once even for K = 0, since out is start then
         depth = min(K_CHUNK, K - k)
-        for t in range(first, last):
-            row, place = t * ROWS, (t - first) % TILES_IN_BLOCK
-            if ks != 1 and place == 0:
-                _copy_strips(strips, a, row * rs + k * ks, ks, min(TILES_IN_BLOCK, last - t), depth)
-            source, ia, to_row, to_k = a, row * rs + k, rs, ks
-            if ks != 1:
-                source, ia, to_row, to_k = strips, place * STRIP, NEXT, ROWS_APART
+        together = TILES_IN_BLOCK if depth * (right - left) > NEAR else ALONE
+        for t0 in range(first, last, together):
+            t1 = min(t0 + together, last)
+            if ks != 1 and (t0 - first) % TILES_IN_BLOCK == 0:
+                _copy_strips(strips, a, t0 * ROWS * rs + k * ks, ks, min(TILES_IN_BLOCK, last - t0), depth)
             column = left
             while column < right:
-                width, rows = panel_width(N - column), min(ROWS, M - row)
-                at, ib = row * N + column, column * K + k * width
-                begin, ist, step = start, row * lds + column * css, lds
-                if k > 0:  # go on from what the chunks of k before this one have left
-                    begin, ist, step = out, at, N
-                below = ROWS + (column - left) // width  # a row of the next tile for each of the first panels
-                if ks == 1 and below < 2 * ROWS:
-                    ask(a, (row + below) * rs + k, depth)
-                if column + width < right:
-                    ask_rows(out, at + width, N, ROWS)
-                if rows == ROWS and N - column >= WIDE:
-                    inlined_tile(out, at, N, begin, ist, step, source, ia, to_row, to_k, packed, ib, depth, ALL_ROWS,
-                                 ALL_COLUMNS, wide())
-                else:
-                    tile_any(out, at, N, begin, ist, step, source, ia, to_row, to_k, packed, ib, depth, rows,
-                             min(width, N - column), width)
+                width = panel_width(N - column)
+                ib = column * K + k * width
+                for t in range(t0, t1):
+                    row = t * ROWS
+                    at, rows = row * N + column, min(ROWS, M - row)
+                    source, ia, to_row, to_k = a, row * rs + k, rs, ks
+                    if ks == 1:
+                        ask_tile(a, ia + ROWS * rs, rs, depth, together, (column - left) // width)
+                    else:
+                        source, ia, to_row, to_k = strips, (t - first) % TILES_IN_BLOCK * STRIP, NEXT, ROWS_APART
+                    begin, ist, step = start, row * lds + column * css, lds
+                    if k > 0:  # go on from what the chunks of k before this one have left
+                        begin, ist, step = out, at, N
+                    if t + 1 < t1:
+                        ask_rows(out, at + ROWS * N, N, ROWS)
+                    elif column + width < right:
+                        ask_rows(out, t0 * ROWS * N + column + width, N, ROWS)
+                    if rows == ROWS and N - column >= WIDE:
+                        inlined_tile(out, at, N, begin, ist, step, source, ia, to_row, to_k, packed, ib, depth,
+                                     ALL_ROWS, ALL_COLUMNS, wide())
+                    else:
+                        tile_any(out, at, N, begin, ist, step, source, ia, to_row, to_k, packed, ib, depth, rows,
+                                 min(width, N - column), width)
                 column += width
             if after and k + K_CHUNK >= K:
-                finish_rows(out, positive, after, row * N + left, N, min(ROWS, M - row), right - left)
+                rows = min(t1 * ROWS, M) - t0 * ROWS
+                finish_rows(out, positive, after, t0 * ROWS * N + left, N, rows, right - left)
 
 
 @parallel

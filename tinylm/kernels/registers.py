@@ -1,10 +1,13 @@
 """Registers at the edge of an array, whole or the first few lanes; and cache lines asked for in time."""
 from __future__ import annotations
 
-from .jit import serial
-from .simd import lanes, load, load_some, prefetch, store, store_some
+import numpy as np
 
-LINE = 16  # numbers in a cache line
+from .jit import serial
+from .simd import ROWS, lanes, load, load_some, prefetch, store, store_some
+
+LINE = 16            # numbers in a cache line
+ALONE = np.int64(1)  # tiles that are together: each comes by itself
 
 
 @serial
@@ -36,3 +39,18 @@ def ask_rows(a, first, apart, rows):
     """As `ask`, for the first line of some rows: those of a tile that is next."""
     for r in range(rows):
         prefetch(a, first + r * apart)
+
+
+@serial
+def ask_tile(a, first, rs, numbers, together, panel):
+    """As `ask`, for rows of the tile that is next, the first of them at a[first] and `rs` from one to the next.
+
+    A tile that is taken through all panels gets a row with each of the first; one of several that are together gets
+    all rows with the first panel.
+    """
+    if together == ALONE:
+        if panel < ROWS:
+            ask(a, first + panel * rs, numbers)
+    elif panel == 0:
+        for row in range(ROWS):
+            ask(a, first + row * rs, numbers)
