@@ -15,7 +15,8 @@ from test_kernels_targets import FLAT, INDEX, _assembly
 from tinylm import kernels, ops
 from tinylm.config import PRECISIONS
 from tinylm.kernels import integers, machine, rows, simd
-from tinylm.ops.precision import CHUNK, LARGEST, autocast, round_int16
+from tinylm.kernels.matmul import Operand
+from tinylm.ops.precision import CHUNK, LARGEST, autocast, precision, round_int16
 from tinylm.ops.shapes import ShapeError
 
 WORDS, STEPS = numba.int32[::1], numba.float32[::1]
@@ -222,6 +223,16 @@ def _relu_within(inp, weight, bias, down, dout):
     return hidden, out, *kernels.linear_backward(dlinear, cache.linear), *ddown
 
 
+def _relu_between_operands(inp, weight, bias, down, dout):
+    hidden, cache = kernels.linear_relu(inp, weight, bias, operand=True)
+    out, second = kernels.linear_forward(hidden, down)
+    dlinear, *ddown = kernels.linear_backward(dout, second, positive=cache.positive, operand=True)
+    if precision() == "int16" and len(inp) == numba.get_num_threads() * CHUNK - 3:
+        assert isinstance(hidden, Operand) and isinstance(dlinear, Operand)
+        assert hidden.shape == dlinear.shape == (len(inp), len(weight))
+    return out, *kernels.linear_backward(dlinear, cache.linear), *ddown
+
+
 def _relu_apart(inp, weight, bias, down, dout):
     linear, first = kernels.linear_forward(inp, weight, bias)
     hidden, cache = kernels.relu_forward(linear)
@@ -231,7 +242,7 @@ def _relu_apart(inp, weight, bias, down, dout):
 
 
 @pytest.mark.parametrize("chosen", PRECISIONS)
-@pytest.mark.parametrize("N", [1, 3, 70, 2 * CHUNK + 5])
+@pytest.mark.parametrize("N", [1, 3, 70, 2 * CHUNK + 5, numba.get_num_threads() * CHUNK - 3])
 @given(K=st.sampled_from([1, 8, 70, CHUNK + 30]), M=st.sampled_from([1, 16, 45, 130, CHUNK + 9]), biased=st.booleans(),
        seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=10)
@@ -242,8 +253,9 @@ def test_a_relu_between_two_products_is_that_of_the_first(chosen, N, K, M, biase
     inp[-1, 0] = rng.choice(np.float32([1, np.nan]))
     bias = rng.integers(-2, 3, M).astype(np.float32) if biased else None
     with autocast(chosen):
-        within, apart = (f(inp, weight, bias, down, dout) for f in (_relu_within, _relu_apart))
-    for got, want in zip(within, apart, strict=True):
+        apart, within, between = (f(inp, weight, bias, down, dout)
+                                  for f in (_relu_apart, _relu_within, _relu_between_operands))
+    for got, want in zip((*within, *between), (*apart, *apart[1:]), strict=True):
         assert (got is None) == (want is None)
         assert got is None or np.array_equal(got, want, equal_nan=True)
 

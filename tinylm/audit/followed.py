@@ -66,7 +66,10 @@ def check(model: Layer, kernels: ModuleType, rng: np.random.Generator) -> Check:
 
 
 class Heard(Replaced):
-    """The kernels; inputs: what entered each product, forward and backward, and what came out of the head."""
+    """The kernels; inputs: what entered each product, forward and backward, and what came out of the head.
+
+    None comes as an `operand`, of which nobody could hear the numbers; that is the same to the bit.
+    """
 
     def __init__(self, kernels: ModuleType):
         super().__init__(kernels)
@@ -79,10 +82,10 @@ class Heard(Replaced):
     def linear_forward(self, inp, weight, bias=None):
         return self._hear(inp).linear_forward(inp, weight, bias)
 
-    def linear_backward(self, dout, cache, add_to=None, **through):
-        return self._hear(dout).linear_backward(dout, cache, add_to, **through)
+    def linear_backward(self, dout, cache, add_to=None, positive=None, operand=False):
+        return self._hear(dout).linear_backward(dout, cache, add_to, positive)
 
-    def linear_relu(self, inp, weight, bias=None):
+    def linear_relu(self, inp, weight, bias=None, operand=False):
         return self._hear(inp).linear_relu(inp, weight, bias)
 
     def bitlinear_forward(self, inp, ternary, activation_bits=0):
@@ -138,11 +141,11 @@ class Followed(Replaced):
         inp = self._follow(inp, "the input of", weight).astype(np.float64)
         return ops.linear_forward(inp, weight, bias)
 
-    def linear_backward(self, dout, cache, add_to=None, positive=None):
+    def linear_backward(self, dout, cache, add_to=None, positive=None, operand=False):
         dout = self._follow(dout, "the gradient entering", cache.weight).astype(np.float64)
         return ops.linear_backward(dout, cache, add_to, positive)
 
-    def linear_relu(self, inp, weight, bias=None):
+    def linear_relu(self, inp, weight, bias=None, operand=False):
         inp = self._follow(inp, "the input of", weight).astype(np.float64)
         return ops.linear_relu(inp, weight, bias)
 

@@ -51,6 +51,8 @@ _TOP, _LEAST, _STEP = np.float32(LARGEST), np.float32(SMALLEST), np.float32(1 / 
 _ZERO, _NAN, _INFINITE = np.float32(0), np.float32(np.nan), np.float32(np.inf)
 _LOW, _HALF_WORD, _MAGNITUDE = np.int32(0xFFFF), np.int32(16), np.int32(0x7FFFFFFF)
 NEXT, ROWS_APART = np.int64(1), np.int64(ROWS)  # from row to row and from k to k in a strip
+EVEN = 1.1                           # a thread may have so much more than its share, for what is saved elsewhere
+_FIRST, _ONES = np.int64(0), np.ones(CHUNK, np.float32)
 
 
 # ----------------------------------------------------------------------------------------- rounding to 16 bits
@@ -201,6 +203,40 @@ def _raise_both_tops(tops, x, factor):
     return np.int32(top).view(np.float32)
 
 
+@inlined
+def _take_row(codes, row_steps, minus_sums, sums, tops, n, x, factor):
+    """Codes and step of row n of a matrix, x; tops are raised to |factor x|, and x is added to its chunk's sum."""
+    if sums.size and n % CHUNK_ROWS == 0:
+        sums[n // CHUNK_ROWS] = _ZERO
+    top = _raise_both_tops(tops, x, factor)
+    if codes.itemsize == 1:
+        row_steps[0, n], minus_sums[n] = quantize_below(codes[n], x, top)
+    elif x.size > CHUNK or codes.shape[1] > x.size:
+        _round_row(codes[n], row_steps, n, x)
+    else:
+        of_row, row_steps[0, n] = _steps(top)
+        _round_part(codes[n], x, of_row)
+    if sums.size:
+        add_row(sums[n // CHUNK_ROWS], x)
+
+
+@serial
+def _take_columns(words, at, steps, scratch, tops, x, factor, first, rows, width, between, zeros):
+    """Words, from `at` on, and steps of the columns of some rows of factor x, from the first on; tops: see
+    `_take_row`.
+
+    scratch    int32 (3, columns of all panels or strips and EIGHT more)
+    """
+    M = tops.size
+    row, inverse = scratch[0], scratch[2].view(np.float32)
+    _column_steps(steps[:M], inverse, tops)
+    steps[M:] = _ZERO
+    for n in range(0, rows, 2):
+        x1, factor1 = (x[first + n + 1], factor[first + n + 1]) if n + 1 < rows else (zeros, np.float32(0))
+        _scaled_pair_row(row[:M], x[first + n], x1, factor[first + n], factor1, inverse)
+        _spread_words(words, at + n // 2 * width, width, between, row, M)
+
+
 @parallel
 def _round_both(part, thread, codes, row_steps, minus_sums, sums, words, column_steps, x, factor, width, between,
                 of_chunk, zeros, scratch, parts):
@@ -212,31 +248,15 @@ def _round_both(part, thread, codes, row_steps, minus_sums, sums, words, column_
     """
     N, M = x.shape
     chunks = column_steps.shape[0]
-    row, tops = scratch[thread, 0], scratch[thread, 1]
-    inverse = scratch[thread, 2].view(np.float32)
-    row[M:] = 0
+    tops = scratch[thread, 1, :M]
+    scratch[thread, 0, M:] = 0
     for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
         low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, N)
         tops[:] = 0
         for n in range(low, high):
-            if sums.size and n % CHUNK_ROWS == 0:
-                sums[n // CHUNK_ROWS] = _ZERO
-            top = _raise_both_tops(tops[:M], x[n], factor[n])
-            if codes.itemsize == 1:
-                row_steps[0, n], minus_sums[n] = quantize_below(codes[n], x[n], top)
-            elif M > CHUNK or codes.shape[1] > M:
-                _round_row(codes[n], row_steps, n, x[n])
-            else:
-                of_row, row_steps[0, n] = _steps(top)
-                _round_part(codes[n], x[n], of_row)
-            if sums.size:
-                add_row(sums[n // CHUNK_ROWS], x[n])
-        _column_steps(column_steps[chunk, :M], inverse, tops[:M])
-        column_steps[chunk, M:] = _ZERO
-        for n in range(low, high, 2):
-            x1, factor1 = (x[n + 1], factor[n + 1]) if n + 1 < N else (zeros, np.float32(0))
-            _scaled_pair_row(row[:M], x[n], x1, factor[n], factor1, inverse)
-            _spread_words(words, chunk * of_chunk + (n - low) // 2 * width, width, between, row, M)
+            _take_row(codes, row_steps, minus_sums, sums, tops, n, x[n], factor[n])
+        _take_columns(words, chunk * of_chunk, column_steps[chunk], scratch[thread], tops, x, factor, low, high - low,
+                      width, between, zeros)
 
 
 @serial
@@ -305,7 +325,8 @@ def round_strips(x):
 class BothWays(NamedTuple):
     """A matrix x (N, M) for two products: its rows as an a, and its columns, each row times a factor, as another."""
 
-    array: np.ndarray         # (N, M)
+    shape: tuple[int, int]    # (N, M)
+    array: np.ndarray | None  # x itself; none where it was rounded while it was made
     words: np.ndarray | None  # (N, M/2), or none where rows are multiplied in bytes
     steps: np.ndarray | None  # (chunks of M, N)
     columns: np.ndarray       # flat: strips for a transposed a, panels for b as it stands
@@ -329,16 +350,27 @@ def _panels_of(K, N):
     return WIDE, WIDE * count, WIDE * PAIRS, -(-N // WIDE) * WIDE * count
 
 
+def _room(N, M, layout):
+    """(words, steps, (width of a panel or strip, words from one to the next, from chunk to chunk)) for columns of
+    (N, M)
+    """
+    width, between, of_chunk, size = layout(N, M)
+    steps = memory.empty((_chunks(N), -(-M // width) * width))
+    return memory.empty(size, np.int32), steps, (width, between, of_chunk)
+
+
+def _scratch(parts, steps):
+    return memory.empty((threads_of(parts), 3, steps.shape[1] + EIGHT), np.int32)
+
+
 def _round(codes, row_steps, minus_sums, x, factor, sums=_NO_FLOATS, layout=_strips_of):
     """Fills codes, row_steps, minus_sums and sums from x (N, M); returns (words, steps) of factor x's columns."""
     N, M = x.shape
-    width, between, of_chunk, size = layout(N, M)
-    chunks, across = _chunks(N), -(-M // width) * width
-    parts = min(chunks, parts_for(x.size))
-    words, steps = memory.empty(size, np.int32), memory.empty((chunks, across))
+    words, steps, places = _room(N, M, layout)
+    parts = min(len(steps), parts_for(x.size))
     factor = np.ones(N, np.float32) if factor is None else factor
-    _round_both(codes, row_steps, minus_sums, sums, words, steps, x, factor, width, between, of_chunk,
-                np.zeros(M, np.float32), memory.empty((threads_of(parts), 3, across + EIGHT), np.int32), parts)
+    _round_both(codes, row_steps, minus_sums, sums, words, steps, x, factor, *places, np.zeros(M, np.float32),
+                _scratch(parts, steps), parts)
     return words, steps
 
 
@@ -349,7 +381,7 @@ def round_both(x, factor=None, sums=_NO_FLOATS, panels=False):
     N, M = x.shape
     words, steps = memory.empty((N, -(-M // 2)), np.int32), memory.empty((_chunks(M), N))
     columns = _round(words.view(np.int16), steps, _NO_INTEGERS, x, factor, sums, _panels_of if panels else _strips_of)
-    return BothWays(x, words, steps, *columns)
+    return BothWays(x.shape, x, words, steps, *columns)
 
 
 class Bytes(NamedTuple):
@@ -370,7 +402,7 @@ def quantize_both(x, factor):
     """(x as `Bytes`, the columns of factor x as `BothWays` without rows), for float32 x (N, M) and factor (N,)."""
     codes = bytes_for(x)
     columns = _round(codes.words.view(np.int8), codes.steps.reshape(1, -1), codes.minus_sums, x, factor)
-    return codes, BothWays(x, None, None, *columns)
+    return codes, BothWays(x.shape, x, None, None, *columns)
 
 
 def round_panels(b, transposed):
@@ -473,11 +505,10 @@ def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N
     a        float32, or `BothWays`
     after    see `rows.finish_rows`
     """
+    K, M = a.shape if transpose_a else a.shape[::-1]
     if isinstance(a, BothWays):
-        K, M = a.array.shape if transpose_a else a.array.shape[::-1]
         words, steps = (a.columns, a.column_steps) if transpose_a else (a.words, a.steps)
     else:
-        K, M = a.shape if transpose_a else a.shape[::-1]
         words, steps = round_strips(a) if transpose_a else round_rows(a)
     if row_scale is not None:
         unscaled, steps = steps[:, :M], memory.empty(steps.shape)
@@ -486,6 +517,48 @@ def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N
     rows, columns = grid(M, N, K)
     _product_pairs(out, start, lds, css, words.reshape(-1), steps, transpose_a, panels, column_steps, M, N, K, *after,
                    columns, rows * columns)
+
+
+@parallel
+def _product_both(part, thread, start, css, a, row_steps, b, column_steps, M, N, K, after, positive, codes,
+                  code_steps, minus_sums, sums, words, word_steps, ones, width, between, of_chunk, zeros, scratch, near,
+                  parts):
+    """The product of `_product_pairs`, of which nothing remains but what `_round_both` would make of it.
+
+    near    (threads, CHUNK N) for the rows of a chunk
+    """
+    chunks, count = word_steps.shape[0], (K + 1) // 2
+    flat, tops = near[thread], scratch[thread, 1, :N]
+    x = flat.reshape(CHUNK, N)
+    scratch[thread, 0, N:] = 0
+    for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+        low, rows = chunk * CHUNK, min(CHUNK, M - chunk * CHUNK)
+        tops[:] = 0
+        for t in range((rows + ROWS - 1) // ROWS):
+            _share_pairs(flat, start, _FIRST, css, a[low * count:], row_steps[:, low:], False, b, column_steps, rows, N,
+                         K, after, positive[low * N:], t, t + 1, _FIRST, N)
+            for n in range(t * ROWS, min(rows, t * ROWS + ROWS)):
+                _take_row(codes, code_steps, minus_sums, sums, tops, low + n, x[n], ones[n])
+        _take_columns(words, chunk * of_chunk, word_steps[chunk], scratch[thread], tops, x, ones, _FIRST, rows, width,
+                      between, zeros)
+
+
+def shared_evenly(M):
+    """Whether each thread gets nearly as many chunks of M rows."""
+    chunks, threads = _chunks(M), thread_count()
+    return -(-chunks // threads) * threads <= EVEN * chunks
+
+
+def multiply_both(start, css, a, panels, column_steps, N, after, sums=_NO_FLOATS, as_panels=False):
+    """`round_both` of what `multiply_pairs` gives for a as `BothWays` (M, K), without that being written to memory."""
+    M, K = a.shape
+    codes, code_steps = memory.empty((M, -(-N // 2)), np.int32), memory.empty((_chunks(N), M))
+    words, steps, places = _room(M, N, _panels_of if as_panels else _strips_of)
+    parts = len(steps)
+    _product_both(start, css, a.words.reshape(-1), a.steps, panels, column_steps, M, N, K, *after, codes.view(np.int16),
+                  code_steps, _NO_INTEGERS, sums, words, steps, _ONES, *places, np.zeros(N, np.float32),
+                  _scratch(parts, steps), memory.empty((threads_of(parts), CHUNK * N)), parts)
+    return BothWays((M, N), None, codes, code_steps, words, steps)
 
 
 def grid(M, N, K):

@@ -18,7 +18,16 @@ from ..ops import shapes
 from ..ops.precision import precision
 from . import memory
 from .fork import thread_count
-from .integers import BothWays, a_chunk_for_each_thread, grid, multiply_pairs, round_both, round_panels
+from .integers import (
+    BothWays,
+    a_chunk_for_each_thread,
+    grid,
+    multiply_both,
+    multiply_pairs,
+    round_both,
+    round_panels,
+    shared_evenly,
+)
 from .jit import inlined, parallel, serial
 from .recording import also, contiguous
 from .registers import ALONE, LINE, ask, ask_rows, ask_tile, get, put
@@ -325,21 +334,23 @@ def scale_rows(out, inp, scale):
 
 
 def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=None, relu=False, add_to=None,
-           where=None):
+           where=None, operand=None):
     """The twin of `tinylm.ops.matmul`: float32, same arguments, same result; b may also be int8, or
     packed as it is meant to be multiplied, and a may come from `both_ways`.
 
     relu      also a bool array of M N numbers, into which is then written where out is positive
+    operand   AS_A_AND_B or BOTH_WAYS: what comes out will only go there, and may be an `Operand`
     Raises    ShapeError
     """
     if (add_to is not None) + (relu is not False) + (where is not None) > 1:
         raise TypeError("a product is added to something, or has a ReLU, or goes back through one")
     packed = b if isinstance(b, Packed) else None
     ready, a = (a, a.array) if isinstance(a, BothWays) else (None, a)
-    K, M = a.shape if transpose_a else a.shape[::-1]
+    shape = a.shape if ready is None else ready.shape
+    K, M = shape if transpose_a else shape[::-1]
     N, K_b = b.shape if transpose_b else b.shape[::-1]
     if K_b != K:
-        raise shapes.ShapeError(f"a {a.shape} and b {b.shape} do not share their inner dimension")
+        raise shapes.ShapeError(f"a {shape} and b {b.shape} do not share their inner dimension")
     if add_to is not None and (add_to.shape != (M, N) or not add_to.flags.c_contiguous):
         raise shapes.ShapeError(f"add_to is {add_to.shape}; the product wants a contiguous ({M}, {N})")
     if bias is not None and bias.shape != (N,):
@@ -352,20 +363,28 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
             raise shapes.ShapeError(f"marks are {marks.dtype} {marks.shape}; the product wants contiguous bool "
                                     f"({M}, {N})")
     panels = packed if packed is not None and packed.fits(transpose_b) and K else None
-    a, b, bias = contiguous(a), _operand(b, panels), None if bias is None else contiguous(bias)
+    a, b, bias = None if a is None else contiguous(a), _matrix(b, panels), None if bias is None else contiguous(bias)
     chosen = precision()
     tiled, paired = chosen == "bfloat16" and has_tiles(), chosen == "int16" and K > 0
     if chosen == "bfloat16" and not tiled:
         a, b = rounded(a), b if panels is not None or b.dtype == np.int8 else rounded(b)
     # Without tiles or pairs the product is scaled afterwards, and only then added.
     apart = row_scale is not None and not (tiled or paired)
-    out = memory.empty((M, N)) if add_to is None or apart else add_to
-    flat = out.reshape(-1)
     after = PLAIN
     if where is not None:
         after = WHERE, where.reshape(-1)
     elif relu is not False:
         after = RELU, (memory.empty((M, N), np.bool_) if relu is True else relu).reshape(-1)
+    if M and N and paired and panels is None:
+        panels = _pack_for(chosen, b, N, K, transpose_b)
+    if (operand and M and N and paired and ready is not None and not transpose_a and row_scale is None
+            and add_to is None and shared_evenly(M)):
+        sums = memory.empty((chunks_of(M) if operand == BOTH_WAYS else 0, N))
+        first = (_ZEROS, 0) if bias is None else (bias, 1)
+        both = multiply_both(*first, ready, panels.panels, panels.steps, N, after, sums, operand == AS_A_AND_B)
+        return Operand((M, N), both, sums)
+    out = memory.empty((M, N)) if add_to is None or apart else add_to
+    flat = out.reshape(-1)
     start = ((flat, N, 1) if add_to is not None and not apart else (_ZEROS, 0, 0) if bias is None or apart else
              (bias, 0, 1))
     if M and N and (tiled or paired):
@@ -391,13 +410,31 @@ def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=N
     return out
 
 
+AS_A_AND_B, BOTH_WAYS = "as a and b", "both ways"  # where a product may go as an `Operand`
+
+
+class Operand(NamedTuple):
+    """A product of which nothing is known but what others multiply: rounded while it was made, in int16."""
+
+    shape: tuple[int, ...]  # (..., M)
+    both: BothWays
+    sums: np.ndarray        # see `rows.sums_of_chunks`; none for AS_A_AND_B
+
+    def reshape(self, *shape):
+        return self._replace(shape=shape)
+
+
 def both_ways(x, factor=None, add_sums_to=None):
     """(x to be multiplied as a, factor x to be multiplied as the transposed a) for rows x (N, M) and factor (N,).
 
-    In int16 both are rounded in one go.
+    In int16 both are rounded in one go, unless x is an `Operand`, which is both already.
 
     add_sums_to    (M,): to which the sum of the rows of x is added on the way
     """
+    if isinstance(x, Operand):
+        if add_sums_to is not None:
+            add_in_order(add_sums_to, x.sums)
+        return x.both, x.both
     if precision() == "int16" and a_chunk_for_each_thread(x):
         sums = memory.empty((0 if add_sums_to is None else chunks_of(len(x)), x.shape[1]))
         rounded_both = round_both(x, factor, sums)
@@ -412,12 +449,15 @@ def both_ways(x, factor=None, add_sums_to=None):
 def as_a_and_b(x):
     """(x (N, M) to be multiplied as a, x to be multiplied as b as it stands), the latter also after x is gone.
 
-    In int16 both are rounded in one go.
+    In int16 both are rounded in one go, unless x is an `Operand`, which is both already.
     """
-    if precision() == "int16" and a_chunk_for_each_thread(x):
-        rounded_both = round_both(x, panels=True)
-        return rounded_both, Packed(None, x.shape, rounded_both.columns, rounded_both.column_steps, False, "int16")
-    return x, x
+    if isinstance(x, Operand):
+        both = x.both
+    elif precision() == "int16" and a_chunk_for_each_thread(x):
+        both = round_both(x, panels=True)
+    else:
+        return x, x
+    return both, Packed(None, both.shape, both.columns, both.column_steps, False, "int16")
 
 
 class Packed(NamedTuple):
@@ -445,7 +485,7 @@ _NO_STEPS = np.zeros((0, 0), np.float32)
 
 def pack(array, *, transpose_b=True):
     """See `tinylm.ops.pack`; float32 or int8."""
-    array = _operand(array)
+    array = _matrix(array)
     N, K = array.shape if transpose_b else array.shape[::-1]
     return _pack_for(precision(), array, N, K, transpose_b)
 
@@ -464,7 +504,7 @@ def unpack(array):
     return array.array if isinstance(array, Packed) else array
 
 
-def _operand(b, panels=None):
+def _matrix(b, panels=None):
     """The matrix itself, as kernels take it; None where there are only panels, which must be `panels` then.
 
     Raises    RuntimeError

@@ -58,16 +58,18 @@ class Linear(Layer):
         return run.seen(self, inp, out)
 
     def forward_relu(self, inp, run):
-        """(max(forward, 0), where it is positive), for a `backward` of the map that comes next.
+        """(max(forward, 0) for the map that comes next, where it is positive for the `backward` of that).
 
         Observers see what came out of the ReLU.
         """
-        out, cache = run.f.linear_relu(inp, *self._packed(run))
+        out, cache = run.f.linear_relu(inp, *self._packed(run), operand=run.observe is None)
         run.remember(self, cache.linear)
         return run.seen(self, inp, out), cache.positive
 
     def backward(self, dout, run, **through):
-        """dinp; with `positive` from a `forward_relu` that inp came from, the gradient of what was before its ReLU."""
+        """dinp; through: `positive` from a `forward_relu` that inp came from, for the gradient of what was before its
+        ReLU, and `operand`, if that is only for the `backward` of that map
+        """
         dinp, _, _ = run.f.linear_backward(dout, run.recall(self), add_to=self._of(run.g), **through)
         return dinp
 

@@ -96,7 +96,7 @@ class FeedForward(Layer):
 
     def backward(self, dout, run):
         if self.activation == "relu":
-            return self.up.backward(self.down.backward(dout, run, positive=run.recall(self)), run)
+            return self.up.backward(self.down.backward(dout, run, positive=run.recall(self), operand=True), run)
         dhidden = self.down.backward(dout, run)
         (dhidden,) = getattr(run.f, self.activation + "_backward")(dhidden, run.recall(self))
         return self.up.backward(dhidden, run)

@@ -29,12 +29,13 @@ def linear_forward(inp, weight, bias=None):
     return out.reshape(*inp.shape[:-1], len(weight)), LinearCache(inp, weight, bias)
 
 
-def linear_backward(dout, cache, add_to=None, positive=None):
+def linear_backward(dout, cache, add_to=None, positive=None, operand=False):
     """Return (dinp, dweight, dbias); dbias is None without a bias.
 
     add_to      (dweight, dbias) arrays the parameter gradients are added to; new ones if omitted
     positive    (..., K), from `linear_relu` where inp came from there: dinp goes on through its ReLU, and is
                 the gradient of what was before it
+    operand     whether dinp will only enter `linear_backward`: kernels may then return what that multiplies
     """
     inp, weight, bias = cache
     rows, drows = inp.reshape(-1, inp.shape[-1]), dout.reshape(-1, dout.shape[-1])  # (N, K), (N, M)
@@ -55,11 +56,13 @@ class LinearReluCache(NamedTuple):
     positive: np.ndarray       # (..., M): above 0 where out is
 
 
-def linear_relu(inp, weight, bias=None):
+def linear_relu(inp, weight, bias=None, operand=False):
     """out = max(inp weight^T + bias, 0): `linear_forward` and `relu_forward` in one.
 
     There is a way back in one, too: `linear_backward` of the map that out enters goes on through the ReLU if it is
     given cache.positive, and then comes `linear_backward` of cache.linear.
+
+    operand   whether out will only enter `linear_forward`: kernels may then return what that multiplies
 
     Shapes    inp (..., K), weight (M, K), bias (M,) or None -> out (..., M)
     Caches    as `linear_forward`, and out, which says where it is positive
