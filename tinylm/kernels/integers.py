@@ -52,7 +52,7 @@ _ZERO, _NAN, _INFINITE = np.float32(0), np.float32(np.nan), np.float32(np.inf)
 _LOW, _HALF_WORD, _MAGNITUDE = np.int32(0xFFFF), np.int32(16), np.int32(0x7FFFFFFF)
 NEXT, ROWS_APART = np.int64(1), np.int64(ROWS)  # from row to row and from k to k in a strip
 EVEN = 1.1                           # a thread may have so much more than its share, for what is saved elsewhere
-_FIRST, _ONES = np.int64(0), np.ones(CHUNK, np.float32)
+_FIRST, _NO_FACTOR = np.int64(0), np.zeros(0, np.float32)
 
 
 # ----------------------------------------------------------------------------------------- rounding to 16 bits
@@ -203,12 +203,25 @@ def _raise_both_tops(tops, x, factor):
     return np.int32(top).view(np.float32)
 
 
+@serial
+def _raise_row_tops(tops, x):
+    """`_raise_both_tops` for a factor of 1."""
+    bits, top = x.view(np.int32), np.int32(0)
+    for c in range(tops.size):
+        size = np.int32(bits[c] & _MAGNITUDE)
+        top, tops[c] = max(top, size), max(tops[c], size)
+    return np.int32(top).view(np.float32)
+
+
 @inlined
 def _take_row(codes, row_steps, minus_sums, sums, tops, n, x, factor):
-    """Codes and step of row n of a matrix, x; tops are raised to |factor x|, and x is added to its chunk's sum."""
+    """Codes and step of row n of a matrix, x; tops are raised to |factor[n] x|, and x is added to its chunk's sum.
+
+    factor    of all rows, or none
+    """
     if sums.size and n % CHUNK_ROWS == 0:
         sums[n // CHUNK_ROWS] = _ZERO
-    top = _raise_both_tops(tops, x, factor)
+    top = _raise_both_tops(tops, x, factor[n]) if factor.size else _raise_row_tops(tops, x)
     if codes.itemsize == 1:
         row_steps[0, n], minus_sums[n] = quantize_below(codes[n], x, top)
     elif x.size > CHUNK or codes.shape[1] > x.size:
@@ -232,8 +245,12 @@ def _take_columns(words, at, steps, scratch, tops, x, factor, first, rows, width
     _column_steps(steps[:M], inverse, tops)
     steps[M:] = _ZERO
     for n in range(0, rows, 2):
-        x1, factor1 = (x[first + n + 1], factor[first + n + 1]) if n + 1 < rows else (zeros, np.float32(0))
-        _scaled_pair_row(row[:M], x[first + n], x1, factor[first + n], factor1, inverse)
+        x0, x1 = x[first + n], x[first + n + 1] if n + 1 < rows else zeros
+        if factor.size:
+            factor1 = factor[first + n + 1] if n + 1 < rows else _ZERO
+            _scaled_pair_row(row[:M], x0, x1, factor[first + n], factor1, inverse)
+        else:
+            _pair_row(row[:M], x0, x1, inverse)
         _spread_words(words, at + n // 2 * width, width, between, row, M)
 
 
@@ -254,7 +271,7 @@ def _round_both(part, thread, codes, row_steps, minus_sums, sums, words, column_
         low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, N)
         tops[:] = 0
         for n in range(low, high):
-            _take_row(codes, row_steps, minus_sums, sums, tops, n, x[n], factor[n])
+            _take_row(codes, row_steps, minus_sums, sums, tops, n, x[n], factor)
         _take_columns(words, chunk * of_chunk, column_steps[chunk], scratch[thread], tops, x, factor, low, high - low,
                       width, between, zeros)
 
@@ -368,7 +385,7 @@ def _round(codes, row_steps, minus_sums, x, factor, sums=_NO_FLOATS, layout=_str
     N, M = x.shape
     words, steps, places = _room(N, M, layout)
     parts = min(len(steps), parts_for(x.size))
-    factor = np.ones(N, np.float32) if factor is None else factor
+    factor = _NO_FACTOR if factor is None else factor
     _round_both(codes, row_steps, minus_sums, sums, words, steps, x, factor, *places, np.zeros(M, np.float32),
                 _scratch(parts, steps), parts)
     return words, steps
@@ -521,8 +538,8 @@ def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N
 
 @parallel
 def _product_both(part, thread, start, css, a, row_steps, b, column_steps, M, N, K, after, positive, codes,
-                  code_steps, minus_sums, sums, words, word_steps, ones, width, between, of_chunk, zeros, scratch, near,
-                  parts):
+                  code_steps, minus_sums, sums, words, word_steps, no_factor, width, between, of_chunk, zeros, scratch,
+                  near, parts):
     """The product of `_product_pairs`, of which nothing remains but what `_round_both` would make of it.
 
     near    (threads, CHUNK N) for the rows of a chunk
@@ -538,9 +555,9 @@ def _product_both(part, thread, start, css, a, row_steps, b, column_steps, M, N,
             _share_pairs(flat, start, _FIRST, css, a[low * count:], row_steps[:, low:], False, b, column_steps, rows, N,
                          K, after, positive[low * N:], t, t + 1, _FIRST, N)
             for n in range(t * ROWS, min(rows, t * ROWS + ROWS)):
-                _take_row(codes, code_steps, minus_sums, sums, tops, low + n, x[n], ones[n])
-        _take_columns(words, chunk * of_chunk, word_steps[chunk], scratch[thread], tops, x, ones, _FIRST, rows, width,
-                      between, zeros)
+                _take_row(codes, code_steps, minus_sums, sums, tops, low + n, x[n], no_factor)
+        _take_columns(words, chunk * of_chunk, word_steps[chunk], scratch[thread], tops, x, no_factor, _FIRST, rows,
+                      width, between, zeros)
 
 
 def shared_evenly(M):
@@ -556,7 +573,7 @@ def multiply_both(start, css, a, panels, column_steps, N, after, sums=_NO_FLOATS
     words, steps, places = _room(M, N, _panels_of if as_panels else _strips_of)
     parts = len(steps)
     _product_both(start, css, a.words.reshape(-1), a.steps, panels, column_steps, M, N, K, *after, codes.view(np.int16),
-                  code_steps, _NO_INTEGERS, sums, words, steps, _ONES, *places, np.zeros(N, np.float32),
+                  code_steps, _NO_INTEGERS, sums, words, steps, _NO_FACTOR, *places, np.zeros(N, np.float32),
                   _scratch(parts, steps), memory.empty((threads_of(parts), CHUNK * N)), parts)
     return BothWays((M, N), None, codes, code_steps, words, steps)
 

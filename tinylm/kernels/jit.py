@@ -220,6 +220,11 @@ def serial_in_order(function):
     return Callee(function, fastmath={"contract"})
 
 
+def serial_exact(function):
+    """As `serial`, but each operation is rounded as it is written: nothing is reordered or fused."""
+    return Callee(function, fastmath=False)
+
+
 def inlined(function):
     """As `serial`, and copied into each function that calls it: for short work, of which a call would be much."""
     return Callee(function, fastmath=FASTMATH, forceinline=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..ops.ternary import LARGEST_CODE
-from .jit import serial
+from .jit import serial, serial_exact
 
 _ZERO, _ONE, _TOP = np.float32(0.0), np.float32(1.0), np.float32(LARGEST_CODE)
 _MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float32 but its sign
@@ -22,13 +22,14 @@ def largest(inp):
     return np.int32(top).view(np.float32)
 
 
-@serial
+@serial_exact
 def to_code(x):
     """The integer nearest to x, int32, for |x| < 2^22; halves go to the even one.
 
-    LLVM does not vectorise a conversion to integers; here they are the last bits of a sum that is exact.
+    LLVM does not vectorise a conversion to integers; here they are the last bits of a sum too large for fractions,
+    which is rounded like any other.
     """
-    return np.int32(np.float32(np.rint(x) + _INTEGERS).view(np.int32) - _INTEGER_BITS)
+    return np.int32(np.float32(x + _INTEGERS).view(np.int32) - _INTEGER_BITS)
 
 
 @serial
