@@ -7,10 +7,12 @@ A type may be several hardware registers wide; LLVM splits it.
     wide()    zeros, as wide as a panel of the matrix product
     half()    zeros, half of that
     narrow()  zeros, a quarter of it
+    short()   SHORT zeros
     eight()   eight zeros
     load(a, i, like)          the elements a[i], a[i+1], ... as many as `like` holds
     spread(a, i, like)        a[i] in every lane
     multiply_add(c, x, y)     c + x y in each lane
+    add(x, y), subtract(x, y) x + y and x - y in each lane
     store(a, i, v)            writes v to a[i], a[i+1], ...
     load_some, store_some     the same for the first `count` lanes only
 
@@ -81,7 +83,8 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, fe_type.llvm)
 
 
-_wide, _half, _narrow, _eight = Vector(WIDE), Vector(HALF), Vector(NARROW), Vector(8)
+SHORT = min(WIDE, 16)     # numbers in a cache line, or fewer where a panel is narrower
+_wide, _half, _narrow, _short, _eight = Vector(WIDE), Vector(HALF), Vector(NARROW), Vector(SHORT), Vector(8)
 
 
 @intrinsic
@@ -97,6 +100,11 @@ def half(typingctx):
 @intrinsic
 def narrow(typingctx):
     return _narrow(), lambda context, builder, sig, args: ir.Constant(_narrow.llvm, None)
+
+
+@intrinsic
+def short(typingctx):
+    return _short(), lambda context, builder, sig, args: ir.Constant(_short.llvm, None)
 
 
 @intrinsic
@@ -159,6 +167,16 @@ def multiply_add(typingctx, c, x, y):
         function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{c.lanes}f32")
         return builder.call(function, [args[1], args[2], args[0]])
     return c(c, x, y), emit
+
+
+@intrinsic
+def add(typingctx, x, y):
+    return x(x, y), lambda context, builder, sig, args: builder.fadd(*args)
+
+
+@intrinsic
+def subtract(typingctx, x, y):
+    return x(x, y), lambda context, builder, sig, args: builder.fsub(*args)
 
 
 @intrinsic
@@ -236,6 +254,15 @@ def copy_eight(typingctx, out, i, inp, j):
         builder.store(found, _address(context, builder, sig, args, vector), align=4)
         return context.get_dummy_value()
     return types.void(out, types.intp, inp, types.intp), emit
+
+
+@intrinsic
+def index(typingctx, a, i):
+    """a[i], of unsigned integers, as an index; without what numba does for an i that may be negative."""
+    def emit(context, builder, sig, args):
+        pointer = _address(context, builder, sig, args, ir.IntType(a.dtype.bitwidth))
+        return builder.zext(builder.load(pointer, align=a.dtype.bitwidth // 8), ir.IntType(64))
+    return types.intp(a, types.intp), emit
 
 
 @intrinsic

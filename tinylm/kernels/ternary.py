@@ -7,7 +7,7 @@ from ..config import PRECISIONS
 from ..ops import shapes
 from ..ops.precision import precision
 from ..ops.ternary import LARGEST_CODE, SMALLEST_SCALE, BitLinearCache, Ternary
-from . import memory
+from . import memory, sums
 from .integers import a_chunk_for_each_thread, bytes_for, multiply_bytes, quantize_both, ternary_panels
 from .jit import parallel, serial
 from .matmul import FEW_ROWS, both_ways, matmul, pack, pack_scaled, scale_rows
@@ -15,6 +15,7 @@ from .optimizer import CHUNK
 from .quantize import quantize_row
 from .recording import also, contiguous
 from .rows import parts_for
+from .simd import SHORT
 
 _ZERO, _ONE, _TOP = np.float32(0.0), np.float32(1.0), np.float32(LARGEST_CODE)
 
@@ -158,9 +159,20 @@ def bitlinears_forward(inp, ternaries, activation_bits=0):
         inp = quantized.words.view(np.int8)[:, :rows.shape[1]].reshape(inp.shape)
         inp_scale = quantized.steps.reshape(*inp.shape[:-1], 1)
     else:
-        outs = [matmul(rows, codes, transpose_b=True, row_scale=_one(scale)) for codes, scale in ternaries]
+        outs = [_product(rows, ternary, True) for ternary in ternaries]
     return ([out.reshape(*inp.shape[:-1], out.shape[-1]) for out in outs],
             [BitLinearCache(inp, inp_scale, ternary) for ternary in ternaries])
+
+
+def _product(rows, ternary, transposed, add_to=None):
+    """out (N, K) = scale (rows codes) for rows (N, M) and codes (M, K), or (K, M) if transposed, at any precision;
+    added to an array if one is given.
+    """
+    codes, scale = ternary
+    if precision() == PRECISIONS[0] and len(rows) >= SHORT:
+        columns = codes.shape[0 if transposed else 1]
+        return sums.multiply(rows, sums.places_of(codes, transposed), scale, columns, add_to)
+    return matmul(rows, codes, transpose_b=transposed, row_scale=_one(scale), add_to=add_to)
 
 
 def _product_of_bytes(quantized, ternary):
@@ -189,8 +201,7 @@ def bitlinears_backward(douts, caches, add_to=None):
             as_rows, as_columns = _quantized_both(drows, factor)
             dinp = multiply_bytes(as_rows, scale, ternary_panels(codes, False), codes.shape[1], dinp)
         elif exact:
-            as_columns = drows
-            dinp = matmul(drows, pack_scaled(codes, _one(scale)[0]), add_to=dinp)
+            as_columns, dinp = drows, _product(drows, (codes, scale), False, dinp)
         else:
             as_rows, as_columns = both_ways(drows, factor)
             dinp = matmul(as_rows, codes, row_scale=_one(scale), add_to=dinp)
