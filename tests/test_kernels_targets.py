@@ -134,12 +134,12 @@ def test_the_peak_of_pairs_multiplies_in_every_turn():
 
 @ONLY_AVX2
 @pytest.mark.parametrize(("function", "arguments", "instruction"), [
-    (quantize._round_row, (numba.int8[::1], FLAT, FLOAT), "vroundps"),
+    (quantize._round_row, (numba.int8[::1], FLAT, FLOAT), "vaddps"),
     (packed.quantize_row, (numba.int8[::1], FLAT), "vpmaxsd"),
     (vector_math.highest, (FLAT,), "vpmaxsd"), (sampling._powers, (FLAT, FLAT, FLOAT, FLOAT), "vpslld"),
-    (integers._round_part, (numba.int16[::1], FLAT, FLOAT), "vroundps"),
+    (integers._round_part, (numba.int16[::1], FLAT, FLOAT), "vaddps"),
     (integers._raise_both_tops, (WORDS, FLAT, FLOAT), "vpmaxsd"),
-    (integers._pair_row, (WORDS, FLAT, FLAT, FLAT), "vroundps")])
+    (integers._pair_row, (WORDS, FLAT, FLAT, FLAT), "vaddps")])
 def test_rows_are_rounded_and_compared_a_register_at_a_time(function, arguments, instruction):
     assert "%ymm" in _loop(_assembly(function, *arguments), instruction)
 
