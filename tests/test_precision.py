@@ -126,7 +126,7 @@ def test_the_product_is_made_of_tile_instructions():
     for function, wanted in ((tiles._share, "tdpbf16ps"), (tiles._pack_strip, "vcvtne2ps2bf16")):
         code = "".join(function.inspect_asm().values())
         if not code.strip():  # taken from the cache, which keeps no assembly
-            code = _assembly_in_a_fresh_process(function.__name__)
+            code = _assembly_in_a_fresh_process(function.py_func.__name__)
         assert wanted in code
 
 
