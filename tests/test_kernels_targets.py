@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 
+import imitated
 import numba
 import numpy as np
 import pytest
@@ -81,6 +82,116 @@ def test_kernels_of_a_processor_with_avx2_compute_their_definitions():
     assert "avx2" in answer["features"] and "avx512f" not in answer["features"]
     assert answer["wide"] == 16
     assert answer["share"] <= 1, answer["worst"]
+
+
+# ------------------------------------------------------------------------------------ imitated processors
+# Random sizes of some operations, given as JSON: {operation: {a size: values to take the place of those it has}}.
+IMITATED = """
+import imitated, json, sys
+import numpy as np
+from tinylm import kernels
+from tinylm.audit import parity
+from tinylm.kernels import simd
+worst, cases = None, 0
+for name, replaced in json.loads(sys.argv[1]).items():
+    rng = np.random.default_rng(0)
+    values = parity.OPERATIONS[name].sizes | replaced
+    for _ in range(80):
+        sizes = {k: v[rng.integers(len(v))] for k, v in values.items()}
+        for difference in parity.compare(name, kernels, sizes, int(rng.integers(2 ** 32))):
+            worst = max(worst, difference, key=lambda d: d.share) if worst else difference
+        cases += 1
+print(json.dumps(dict(wide=simd.WIDE, byte_dot=simd.has_byte_dot(), byte_pairs=simd.has_byte_pairs(),
+                      tiles=simd.has_tiles(), name=simd.target_name(), cases=cases, share=worst.share,
+                      worst=str(worst))))
+"""
+# Edges of all widths of a panel, several panels, and inner dimensions that are cut in chunks.
+COLUMNS = [1, 8, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 95, 96, 97, 111, 127, 128, 129, 200]
+INNER = [0, 1, 2, 3, 4, 5, 15, 16, 33, 64, 127, 129, 512, 513, 1025]
+MATMUL = {"M": [0, 1, 2, 5, 6, 7, 12, 13, 31, 33, 65], "K": INNER, "N": COLUMNS}
+PACK = MATMUL | {"K": INNER[1:]}
+BITLINEAR = {"T": [1, 2, 5, 6, 7, 13, 33], "K": INNER[1:], "M": COLUMNS}
+FEW_ROWS = {"M": COLUMNS, "K": INNER[1:]}
+INT16 = {"precision": ["int16"]}
+BYTES = BITLINEAR | INT16 | {"B": [1, 2, 3], "bits": [8]}
+LOSS = {"N": [1, 7, 33, 130], "C": [1, 5, 33, 65, 97], "V": [1, 28, *COLUMNS]}
+# What an imitation is for: operations on the registers and instructions that are its own.
+OWN = {
+    "znver4": {"matmul": MATMUL, "pack": PACK, "bitlinear": BITLINEAR, "bitlinears": {}, "packed": FEW_ROWS,
+               "int8": FEW_ROWS, "attention": {}, "attention_extend": {}, "loss_and_gradient": LOSS},
+    "skylake-avx512": {"bitlinear": BYTES},
+    "sapphirerapids": {"matmul": MATMUL | {"precision": ["bfloat16"]}, "pack": PACK | {"precision": ["bfloat16"]}},
+    "neon": {"matmul": PACK | INT16, "bitlinear": BYTES, "packed": FEW_ROWS, "int8": FEW_ROWS},
+}
+CLAIMED = {  # WIDE, and whether there are byte dots, byte pairs and tiles
+    "znver4": (64, True, True, False), "skylake-avx512": (64, False, True, False),
+    "sapphirerapids": (64, True, True, True), "neon": (16, False, False, False)}
+
+
+def _imitated(name: str, *arguments: str) -> str:
+    """What a process says that imitates a processor."""
+    if not (X86 and {"avx2", "fma"} <= simd.target_features()) and name != "neon":
+        pytest.skip("AVX-512 is imitated on AVX2")
+    done = subprocess.run([sys.executable, *arguments], env=imitated.environment(name), text=True, timeout=600,
+                          capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr or f"ended by signal {-done.returncode}"
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OWN)
+def test_kernels_of_an_imitated_processor_compute_their_definitions(name):
+    answer = json.loads(_imitated(name, "-c", IMITATED, json.dumps(OWN[name])))
+    assert answer["name"].startswith(f"{name} imitated by ")
+    assert tuple(answer[k] for k in ("wide", "byte_dot", "byte_pairs", "tiles")) == CLAIMED[name]
+    assert answer["cases"] == 80 * len(OWN[name])
+    assert answer["share"] <= 1, answer["worst"]
+
+
+HEADS = """
+import imitated, json, sys
+import numpy as np
+from tinylm import kernels
+from tinylm.kernels import decode
+rng = np.random.default_rng(0)
+for N in json.loads(sys.argv[1]):
+    inp, weight = (rng.integers(-8, 9, shape).astype(np.float32) for shape in (33, (N, 33)))
+    panels = kernels.pack(weight, transpose_b=True).panels
+    for parts in 1, 3:
+        out = np.full(N, np.nan, np.float32)
+        for part in range(parts):
+            decode._head(out, inp, panels, part, parts)
+        assert np.array_equal(out, weight @ inp), (N, parts)
+"""
+
+
+@pytest.mark.slow
+def test_scores_of_a_token_come_from_panels_of_every_width():
+    _imitated("znver4", "-c", HEADS, json.dumps(COLUMNS))
+
+
+COMPILED = """
+import os
+if "IMITATED" in os.environ:
+    import imitated
+import numpy as np
+from tinylm.kernels import jit
+from tinylm.kernels.rows import add_in_order
+told = []
+with jit.compilations_told(told.append):
+    add_in_order(np.zeros(3, np.float32), np.ones((4, 3), np.float32))
+print(len(told))
+"""
+
+
+@pytest.mark.slow
+def test_imitated_and_real_machine_code_are_kept_apart(tmp_path):
+    environment = {k: v for k, v in imitated.environment("neon").items() if k != "NUMBA_CACHE_DIR"}
+    environment["TINYLM_CACHE_DIR"] = str(tmp_path)
+    real = {k: v for k, v in environment.items() if k != "IMITATED"}
+    found = [subprocess.run([sys.executable, "-c", COMPILED], env=variables, text=True, capture_output=True,
+                            check=True).stdout for variables in (real, environment, environment, real)]
+    assert [int(compiled) for compiled in found] == [1, 1, 0, 0]
 
 
 # ------------------------------------------------------------------------------------ machine code
