@@ -11,6 +11,7 @@ import platform
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import imitated
 import numba
@@ -285,6 +286,21 @@ def test_dropout_draws_several_counters_at_once():
     words = (numba.uint32[::1],) * 4
     code = _assembly(residual._fill, *words, numba.uint64, numba.uint64[::1])
     assert re.search(r"\bvpmuludq\b.*%[yz]mm", code)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not X86, reason="LLVM here knows no AVX-512")
+@pytest.mark.parametrize("name", ["skylake-avx512", "znver4"])
+def test_machine_code_of_innermost_loops_for_avx512(name):
+    """LLVM compiles for any processor of the family; these tests look at machine code and run none."""
+    features = f"{AVX2['NUMBA_CPU_FEATURES']},{imitated.IMITATIONS[name][1]}"
+    files = [str(Path(__file__)), str(Path(__file__).with_name("test_integers.py"))]
+    wanted = "peak_of_bytes or peak_of_products or tiles_are_products or fused_multiply_adds or dropout_draws"
+    done = subprocess.run([sys.executable, "-m", "pytest", *files, "-k", wanted], text=True, timeout=600,
+                          capture_output=True, cwd=Path(__file__).parents[1],
+                          env={**os.environ, "NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\b[45] passed", done.stdout), done.stdout
 
 
 _LIBRARY = re.compile(r"\b_?(exp|exp2|expm1|tanh)f?\b(?=[,@)\s]|$)", re.MULTILINE)
