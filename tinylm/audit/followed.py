@@ -83,7 +83,7 @@ class Heard(Replaced):
         return self._hear(inp).linear_forward(inp, weight, bias)
 
     def linear_backward(self, dout, cache, add_to=None, positive=None, operand=False):
-        return self._hear(dout).linear_backward(dout, cache, add_to, positive)
+        return self._hear(dout).linear_backward(dout, cache, add_to, positive=positive)
 
     def linear_relu(self, inp, weight, bias=None, operand=False):
         return self._hear(inp).linear_relu(inp, weight, bias)

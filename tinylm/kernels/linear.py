@@ -6,7 +6,7 @@ import numpy as np
 from ..ops import shapes
 from ..ops.linear import LinearCache, LinearReluCache
 from . import memory
-from .matmul import AS_A_AND_B, BOTH_WAYS, Operand, as_a_and_b, both_ways, matmul, unpack
+from .matmul import AS_A_AND_B, BOTH_WAYS, Operand, as_a_and_b, both_ways, matmul, product, unpack
 from .recording import contiguous
 
 
@@ -18,7 +18,7 @@ def _forward(inp, weight, bias, relu=False, operand=None):
     array = unpack(weight)
     shapes.linear(inp, array, bias)
     as_a, as_b = as_a_and_b(_rows(inp))
-    out = matmul(as_a, weight, transpose_b=True, bias=bias, relu=relu, operand=operand)
+    out = product(as_a, weight, transpose_b=True, bias=bias, relu=relu, operand=operand)
     return out.reshape(*inp.shape[:-1], len(array)), LinearCache(as_b, array, bias)
 
 
@@ -52,7 +52,7 @@ def linear_backward(dout, cache, add_to=None, positive=None, operand=False):
     elif dbias is None:
         dbias = np.zeros(len(weight), np.float32)
     as_rows, as_columns = both_ways(_rows(dout), add_sums_to=dbias)
-    dinp = matmul(as_rows, weight, where=positive, operand=BOTH_WAYS if operand else None)
+    dinp = product(as_rows, weight, where=positive, operand=BOTH_WAYS if operand else None)
     dinp = dinp.reshape(*dout.shape[:-1], weight.shape[1])
     dweight = matmul(as_columns, rows, transpose_a=True, add_to=dweight)
     return dinp, dweight, dbias

@@ -334,14 +334,20 @@ def scale_rows(out, inp, scale):
 
 
 def matmul(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=None, relu=False, add_to=None,
-           where=None, operand=None):
+           where=None):
     """The twin of `tinylm.ops.matmul`: float32, same arguments, same result; b may also be int8, or
     packed as it is meant to be multiplied, and a may come from `both_ways`.
 
     relu      also a bool array of M N numbers, into which is then written where out is positive
-    operand   AS_A_AND_B or BOTH_WAYS: what comes out will only go there, and may be an `Operand`
     Raises    ShapeError
     """
+    return product(a, b, transpose_a=transpose_a, transpose_b=transpose_b, bias=bias, row_scale=row_scale, relu=relu,
+                   add_to=add_to, where=where)
+
+
+def product(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=None, relu=False, add_to=None,
+            where=None, operand=None):
+    """`matmul`; with operand, AS_A_AND_B or BOTH_WAYS, what comes out will only go there, and may be an `Operand`."""
     if (add_to is not None) + (relu is not False) + (where is not None) > 1:
         raise TypeError("a product is added to something, or has a ReLU, or goes back through one")
     packed = b if isinstance(b, Packed) else None
