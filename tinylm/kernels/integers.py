@@ -32,9 +32,11 @@ from .simd import (
     load,
     load_integers,
     multiply_add,
+    settle,
     spread,
     spread_integer,
     store_integers,
+    store_integers_past,
     take_bytes,
     to_float,
     transpose8,
@@ -51,6 +53,7 @@ _TOP, _LEAST, _STEP = np.float32(LARGEST), np.float32(SMALLEST), np.float32(1 / 
 _ZERO, _NAN, _INFINITE = np.float32(0), np.float32(np.nan), np.float32(np.inf)
 _LOW, _HALF_WORD, _MAGNITUDE = np.int32(0xFFFF), np.int32(16), np.int32(0x7FFFFFFF)
 NEXT, ROWS_APART = np.int64(1), np.int64(ROWS)  # from row to row and from k to k in a strip
+ALIGNED = memory.SMALL // 4          # words that begin at a cache line, if there are so many
 EVEN = 1.1                           # a thread may have so much more than its share, for what is saved elsewhere
 _FIRST, _NO_FACTOR = np.int64(0), np.zeros(0, np.float32)
 
@@ -251,7 +254,18 @@ def _take_columns(words, at, steps, scratch, tops, x, factor, first, rows, width
             _scaled_pair_row(row[:M], x0, x1, factor[first + n], factor1, inverse)
         else:
             _pair_row(row[:M], x0, x1, inverse)
-        _spread_words(words, at + n // 2 * width, width, between, row, M)
+        if width == WIDE and words.size >= ALIGNED:
+            _keep_words(words, at + n // 2 * WIDE, between, row, M)
+        else:
+            _spread_words(words, at + n // 2 * width, width, between, row, M)
+    settle()
+
+
+@serial
+def _keep_words(words, at, between, row, columns):
+    """`_spread_words` for panels, which are not multiplied before the backward pass."""
+    for panel in range((columns + WIDE - 1) // WIDE):
+        store_integers_past(words, at + panel * between, load_integers(row, panel * WIDE))
 
 
 @parallel

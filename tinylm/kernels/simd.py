@@ -382,6 +382,28 @@ def store_integers(typingctx, a, i, v):
 
 
 @intrinsic
+def store_integers_past(typingctx, a, i, v):
+    """As `store_integers`, past the caches: for what is not read soon.  a[i] is where a register may begin.
+
+    Other threads may read it after `settle`.
+    """
+    def emit(context, builder, sig, args):
+        place = _address(context, builder, sig, args, _ints.llvm)
+        written = builder.store(args[2], place, align=min(64, 4 * _ints.lanes))
+        written.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(_i32, 1)]))
+        return context.get_dummy_value()
+    return types.void(a, types.intp, v), emit
+
+
+@intrinsic
+def settle(typingctx):
+    def emit(context, builder, sig, args):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+    return types.void(), emit
+
+
+@intrinsic
 def spread_integer(typingctx, a, i):
     """a[i] in every lane."""
     def emit(context, builder, sig, args):
