@@ -2,8 +2,13 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import mmap
+import re
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -78,3 +83,31 @@ def test_an_interrupt_while_memory_goes_back_is_not_lost(monkeypatch):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert arrived == len(sent) == 500 and not lost
+
+
+def test_threads_that_ask_at_once_get_memory_of_their_own(monkeypatch):
+    monkeypatch.setattr(memory, "_shelves", {})  # all of it is cut anew
+    interval = sys.getswitchinterval()
+    sizes = range(memory.SMALL, memory.SMALL + 64 * 300, 64)
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            arrays = list(pool.map(lambda size: memory.empty(size, np.uint8), [*sizes] * 8))
+    finally:
+        sys.setswitchinterval(interval)
+    ends = sorted((_place(array), _place(array) + array.nbytes) for array in arrays)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(ends))
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="the system has no large pages to ask for")
+@pytest.mark.parametrize("megabytes", [1, 3, 5])
+def test_activations_lie_where_large_pages_were_asked_for(megabytes):
+    array = memory.empty((megabytes << 20) + 12_345, np.uint8)  # of no kernel
+    middle = _place(array) + array.nbytes // 2
+    flags, inside = set(), False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(found[1], 16) <= middle < int(found[2], 16)
+        elif inside and line.startswith("VmFlags:"):
+            flags = set(line.split()[1:])
+    assert "hg" in flags

@@ -2,19 +2,27 @@
 
 Fresh memory costs a page fault for every 4 KB, a tenth of a small step.  A block goes back to the
 shelf when the last array that uses it is gone, which Python's reference counting tells at once.
+
+Where the system has pages of 2 MB (Linux), blocks are cut from slabs that ask for them: the activations of a step are
+thousands of small pages, more than the processor remembers the places of.
 """
 from __future__ import annotations
 
 import ctypes
 import math
+import mmap
+import threading
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 
 import numpy as np
 
 SMALL = 4096     # bytes
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+_PAGE = 2 << 20  # bytes of a large page
+_SLAB = 16 << 20
+_LARGE = 4 << 20  # from here on numpy asks for large pages itself
 
 
 class Returned(weakref.ref):
@@ -42,6 +50,26 @@ def lent_from(shelves: Shelves):
         _shelves = before
 
 
+_slab = np.empty(0, np.uint8)  # what is left of the last one
+_cutting = threading.Lock()
+
+
+def _fresh(size: int) -> np.ndarray:
+    """Memory that was never lent, (size,) uint8."""
+    global _slab
+    if size >= _LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return np.empty(size, np.uint8)
+    with _cutting:  # two threads may ask at once
+        if size > _slab.size:
+            slab = mmap.mmap(-1, _SLAB + _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            with suppress(OSError):  # a kernel built without large pages has small ones
+                slab.madvise(mmap.MADV_HUGEPAGE)
+            _slab = np.frombuffer(slab, np.uint8)
+            _slab = _slab[-_slab.ctypes.data % _PAGE:][:_SLAB]
+        raw, _slab = _slab[:size], _slab[size:]
+        return raw
+
+
 class _Lent:
     """What a block of memory is, whatever its size."""
 
@@ -60,7 +88,7 @@ def _lender(size: int):
         if shelf:
             memory = shelf.pop().memory
         else:
-            raw = np.empty(size + _ALIGNMENT, np.uint8)
+            raw = _fresh(size + _ALIGNMENT)
             memory = raw, raw.ctypes.data + -raw.ctypes.data % _ALIGNMENT
         block = Block.from_address(memory[1])
         block.back = Returned(block, shelf.append)  # lives as long as the block
