@@ -178,9 +178,9 @@ def _scores(score, ld, a, columns, b, D, T, q0, q1, window, seen):
 @serial
 def _weighted(out, columns, weight, ld, b, height, q0, q1, window, zeros):
     """out[i - q0] = sum of weight[i - q0, j] b[j] over what i sees; b: panels of `height` rows."""
-    for column in range(0, columns, PANEL):
-        for row in range(q0, q1, ROWS):
-            rows, skip = min(ROWS, q1 - row), _first_seen(row, window)
+    for row in range(q0, q1, ROWS):  # its weights stay in the nearest cache for all columns
+        rows, skip = min(ROWS, q1 - row), _first_seen(row, window)
+        for column in range(0, columns, PANEL):
             inlined_tile(out, (row - q0) * columns + column, columns, zeros, _ZERO, _ZERO, weight,
                          (row - q0) * ld + skip, ld, _NEXT, b, column * height + skip * PANEL,
                          row + rows - skip, rows, _PANEL, _register())
