@@ -652,8 +652,8 @@ def test_a_model_whose_result_depends_on_threads_is_found(model, rng):
 
 
 def test_whole_models_agree_and_a_wrong_kernel_does_not(model, rng):
-    def wrong(dout, cache, add_to=None):
-        found = kernels.layernorm_backward(dout, cache, add_to)
+    def wrong(dout, cache, add_to=None, residual=None):
+        found = kernels.layernorm_backward(dout, cache, add_to, residual)
         found[0][0, -1] = 0
         return found
 

@@ -96,9 +96,9 @@ def norm_over_time(inp, weight, bias=None, eps=1e-5):
     return (out - out.mean(1, keepdims=True) if inp.ndim == 3 else out), cache
 
 
-def missing_term(dout, cache, add_to=None):
-    dinp, *rest = ops.layernorm.layernorm_backward(dout, cache, add_to)
-    return cache.rstd * dout * cache.weight, *rest
+def missing_term(dout, cache, add_to=None, residual=None):
+    _, *rest = ops.layernorm.layernorm_backward(dout, cache, add_to)
+    return cache.rstd * dout * cache.weight + (0 if residual is None else residual), *rest
 
 
 def off_by_one(dout, cache, add_to=None, **through):

@@ -146,9 +146,13 @@ def _last_column_of_a_block_lost(a, b, **options):
     return out
 
 
-def _last_row_lost(dout, cache, add_to=None):
+def _last_row_lost(dout, cache, add_to=None, residual=None):
     dout = dout.copy()
     dout.reshape(-1, dout.shape[-1])[-1:] = 0
+    return ops.layernorm_backward(dout, cache, add_to, residual)
+
+
+def _residual_lost(dout, cache, add_to=None, residual=None):
     return ops.layernorm_backward(dout, cache, add_to)
 
 
@@ -258,9 +262,9 @@ def _window_one_wider(inp, heads, rate=0.0, key=None, scale=None, window=0):
     return ops.attention_forward(inp, heads, rate, key, scale, window and window + 1)
 
 
-def _without_its_share(dout, cache, add_to=None):
+def _without_its_share(dout, cache, add_to=None, residual=None):
     _, dweight = ops.rmsnorm_backward(dout, cache, add_to)
-    return cache.rrms * dout * cache.weight, dweight
+    return cache.rrms * dout * cache.weight + (0 if residual is None else residual), dweight
 
 
 def _in_place(dout, cache):
@@ -276,6 +280,7 @@ def _of_the_last_alone(douts, caches, add_to=None):
 BROKEN = {
     "a column at a block's edge": broken(matmul=_last_column_of_a_block_lost),
     "the last row": broken(layernorm_backward=_last_row_lost),
+    "what came past the norm": broken(layernorm_backward=_residual_lost),
     "add_to overwrites": broken(linear_backward=_overwrites),
     "another dropout mask": broken(dropout_forward=_another_mask),
     "the cache one place too far": broken(attention_extend=_writes_one_place_too_far),

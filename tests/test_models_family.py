@@ -240,8 +240,10 @@ def wrong(name, change):
     """The backward pass `name` with its gradients changed before they are added."""
     good = getattr(ops, name)
 
-    def backward(dout, cache, add_to=None):
+    def backward(dout, cache, add_to=None, **residual):
         found = change(good(dout, cache), dout, cache)
+        if residual.get("residual") is not None:
+            found = residual["residual"] + found[0], *found[1:]
         into = add_to or ()
         for given_, g in zip(into, found[len(found) - len(into):]):
             given_ += g

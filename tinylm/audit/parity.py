@@ -305,12 +305,14 @@ def _bound_linear_relu(c, want):
 def _draw_layernorm(rng, B, T, C, bias, offset):
     return {"inp": _normal(rng, B, T, C, offset=offset), "weight": _normal(rng, C),
             "bias": _maybe(bias, _normal(rng, C)), "dout": _normal(rng, B, T, C), "dweight": _normal(rng, C),
-            "dbias": _maybe(bias, _normal(rng, C))}
+            "dbias": _maybe(bias, _normal(rng, C)), "residual": _normal(rng, B, T, C)}
 
 
 def _run_layernorm(f, c):
-    return _forward_back(f, "layernorm", c, (c["inp"], c["weight"], c["bias"], NORM_EPS), c["dout"],
-                         ("dinp", "dweight", "dbias"))
+    inputs = c["inp"], c["weight"], c["bias"], NORM_EPS
+    return _forward_back(f, "layernorm", c, inputs, c["dout"], ("dinp", "dweight", "dbias")) | {
+        "dinp with residual": f.layernorm_backward(c["dout"], f.layernorm_forward(*inputs)[1],
+                                                   residual=c["residual"])[0]}
 
 
 def _norm_errors(inp):
@@ -331,7 +333,13 @@ def _norm_errors(inp):
 
 def _bound_layernorm(c, want):
     norm, rstd, off, off_rstd = _norm_errors(c["inp"])
-    return _norm_bounds(c, want, norm, rstd, off, off_rstd, np.abs(c["dout"]) * np.abs(c["weight"]))
+    return _with_residual(want, _norm_bounds(c, want, norm, rstd, off, off_rstd,
+                                             np.abs(c["dout"]) * np.abs(c["weight"])))
+
+
+def _with_residual(want, bounds):
+    """Bounds of a norm, and of its gradient after one more addition."""
+    return bounds | {"dinp with residual": bounds["dinp"] + UNIT * np.abs(want["dinp with residual"])}
 
 
 def _draw_headnorm(rng, B, T, H, D, offset):
@@ -381,7 +389,9 @@ def _draw_rmsnorm(rng, B, T, C, offset):
 
 
 def _run_rmsnorm(f, c):
-    return _forward_back(f, "rmsnorm", c, (c["inp"], c["weight"], NORM_EPS), c["dout"], ("dinp", "dweight"), 1)
+    inputs = c["inp"], c["weight"], NORM_EPS
+    return _forward_back(f, "rmsnorm", c, inputs, c["dout"], ("dinp", "dweight"), 1) | {
+        "dinp with residual": f.rmsnorm_backward(c["dout"], f.rmsnorm_forward(*inputs)[1], residual=c["residual"])[0]}
 
 
 def _bound_rmsnorm(c, want):
@@ -391,8 +401,8 @@ def _bound_rmsnorm(c, want):
     rrms = 1 / np.sqrt(mean_square + NORM_EPS)
     norm = inp * rrms
     # A LayerNorm without its mean: the bounds of one hold with room to spare.
-    return _norm_bounds(c, want, norm, rrms, np.abs(norm) * (off_rrms + UNIT), off_rrms,
-                        np.abs(c["dout"]) * np.abs(c["weight"]))
+    return _with_residual(want, _norm_bounds(c, want, norm, rrms, np.abs(norm) * (off_rrms + UNIT), off_rrms,
+                                             np.abs(c["dout"]) * np.abs(c["weight"])))
 
 
 # ------------------------------------------------------------------------------------ element by element

@@ -8,7 +8,7 @@ from ..ops.layernorm import LayerNormCache, RMSNormCache
 from . import memory
 from .jit import parallel, serial
 from .recording import contiguous
-from .rows import CHUNK_ROWS, add_in_order, chunks_of, parts_for
+from .rows import CHUNK_ROWS, add_in_order, add_row, chunks_of, parts_for
 
 
 @serial
@@ -59,7 +59,7 @@ def _backward_row(dinp, dweight, dbias, dout, inp, weight, mean, rstd):
 
 
 @parallel
-def _backward(part, dinp, partial_weight, partial_bias, dout, inp, weight, mean, rstd, parts):
+def _backward(part, dinp, partial_weight, partial_bias, dout, inp, weight, mean, rstd, residual, parts):
     rows, chunks = inp.shape[0], partial_weight.shape[0]
     for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
         partial_weight[chunk] = 0.0
@@ -67,9 +67,19 @@ def _backward(part, dinp, partial_weight, partial_bias, dout, inp, weight, mean,
         for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
             _backward_row(dinp[n], partial_weight[chunk], partial_bias[chunk], dout[n], inp[n],
                           weight, mean[n], rstd[n])
+            if residual.size:
+                add_row(dinp[n], residual[n])
 
 
-NONE = np.zeros(0, np.float32)  # stands for an array that is not there
+NONE, NO_ROWS = np.zeros(0, np.float32), np.zeros((0, 0), np.float32)  # stand for arrays that are not there
+
+
+def _rows_of(residual, inp):
+    """As the kernels take it.   Raises ShapeError"""
+    if residual is None:
+        return NO_ROWS
+    shapes.same(residual=residual, inp=inp)
+    return contiguous(residual).reshape(-1, inp.shape[-1])
 
 
 def layernorm_forward(inp, weight, bias=None, eps=1e-5):
@@ -84,7 +94,7 @@ def layernorm_forward(inp, weight, bias=None, eps=1e-5):
     return out, LayerNormCache(inp, weight, bias, mean.reshape(stat), rstd.reshape(stat))
 
 
-def layernorm_backward(dout, cache, add_to=None):
+def layernorm_backward(dout, cache, add_to=None, residual=None):
     """See `tinylm.ops.layernorm_backward`.  Adds to the arrays of add_to."""
     inp, weight, bias, mean, rstd = cache
     dout = contiguous(dout)
@@ -96,7 +106,7 @@ def layernorm_backward(dout, cache, add_to=None):
     dinp = memory.empty(inp.shape)
     partial, partial_bias = memory.empty((chunks, C)), memory.empty((chunks, 0 if dbias is None else C))
     _backward(dinp.reshape(rows.shape), partial, partial_bias, drows, rows, weight, mean.reshape(-1),
-              rstd.reshape(-1), min(chunks, parts_for(inp.size)))
+              rstd.reshape(-1), _rows_of(residual, inp), min(chunks, parts_for(inp.size)))
     add_in_order(dweight, partial)
     if dbias is not None:
         add_in_order(dbias, partial_bias)
@@ -192,12 +202,14 @@ def _rms_backward_row(dinp, dweight, dout, inp, weight, rrms):
 
 
 @parallel
-def _rms_backward(part, dinp, partial, dout, inp, weight, rrms, parts):
+def _rms_backward(part, dinp, partial, dout, inp, weight, rrms, residual, parts):
     rows, chunks = inp.shape[0], partial.shape[0]
     for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
         partial[chunk] = 0.0
         for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
             _rms_backward_row(dinp[n], partial[chunk], dout[n], inp[n], weight, rrms[n])
+            if residual.size:
+                add_row(dinp[n], residual[n])
 
 
 def rmsnorm_forward(inp, weight, eps=1e-5):
@@ -210,7 +222,7 @@ def rmsnorm_forward(inp, weight, eps=1e-5):
     return out, RMSNormCache(inp, weight, rrms.reshape(*inp.shape[:-1], 1))
 
 
-def rmsnorm_backward(dout, cache, add_to=None):
+def rmsnorm_backward(dout, cache, add_to=None, residual=None):
     """See `tinylm.ops.rmsnorm_backward`.  Adds to the array of add_to."""
     inp, weight, rrms = cache
     dout = contiguous(dout)
@@ -221,6 +233,6 @@ def rmsnorm_backward(dout, cache, add_to=None):
     chunks = chunks_of(len(rows))
     partial = memory.empty((chunks, C))
     _rms_backward(dinp.reshape(rows.shape), partial, dout.reshape(rows.shape), rows, weight, rrms.reshape(-1),
-                  min(chunks, parts_for(inp.size)))
+                  _rows_of(residual, inp), min(chunks, parts_for(inp.size)))
     add_in_order(dweight, partial)
     return dinp, dweight

@@ -99,8 +99,9 @@ class LayerNorm(Layer):
         run.remember(self, cache)
         return run.seen(self, inp, out)
 
-    def backward(self, dout, run):
-        dinp, _, _ = run.f.layernorm_backward(dout, run.recall(self), add_to=self._of(run.g))
+    def backward(self, dout, run, residual=None):
+        """`residual`, if any, is the gradient that came past the norm: it is added to what comes through it."""
+        dinp, _, _ = run.f.layernorm_backward(dout, run.recall(self), add_to=self._of(run.g), residual=residual)
         return dinp
 
     def costs(self, context):
@@ -129,8 +130,9 @@ class RMSNorm(Layer):
         run.remember(self, cache)
         return run.seen(self, inp, out)
 
-    def backward(self, dout, run):
-        dinp, _ = run.f.rmsnorm_backward(dout, run.recall(self), add_to=(run.g[self.weight.name],))
+    def backward(self, dout, run, residual=None):
+        """See `LayerNorm.backward`."""
+        dinp, _ = run.f.rmsnorm_backward(dout, run.recall(self), add_to=(run.g[self.weight.name],), residual=residual)
         return dinp
 
     def costs(self, context):

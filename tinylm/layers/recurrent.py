@@ -240,9 +240,10 @@ class RecurrentBlock(Layer):
 
     def backward(self, dout, run):
         dmiddle, dfed = self.residual2.backward(dout, run)
-        dmiddle = run.f.add(dmiddle, self.norm2.backward(self.shift2.backward(self.ffn.backward(dfed, run), run), run))
+        dmiddle = self.norm2.backward(self.shift2.backward(self.ffn.backward(dfed, run), run), run, residual=dmiddle)
         dinp, dmixed = self.residual1.backward(dmiddle, run)
-        return run.f.add(dinp, self.norm1.backward(self.shift1.backward(self.mixer.backward(dmixed, run), run), run))
+        dnormed = self.shift1.backward(self.mixer.backward(dmixed, run), run)
+        return self.norm1.backward(dnormed, run, residual=dinp)
 
     def costs(self, context):
         return {"residuals": Cost(0, 2 * self.norm1.weight.size)}

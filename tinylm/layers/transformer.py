@@ -162,9 +162,9 @@ class Block(Layer):
 
     def backward(self, dout, run):
         dmiddle, dfed = self.residual2.backward(dout, run)
-        dmiddle = run.f.add(dmiddle, self.norm2.backward(self.ffn.backward(dfed, run), run))
+        dmiddle = self.norm2.backward(self.ffn.backward(dfed, run), run, residual=dmiddle)
         dinp, dmixed = self.residual1.backward(dmiddle, run)
-        return run.f.add(dinp, self.norm1.backward(self.mixer.backward(dmixed, run), run))
+        return self.norm1.backward(self.mixer.backward(dmixed, run), run, residual=dinp)
 
     def extend(self, inp, past, length, run):
         """The block for positions that follow `length` earlier ones; see Attention.extend."""

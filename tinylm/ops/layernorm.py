@@ -33,10 +33,12 @@ def layernorm_forward(inp, weight, bias=None, eps=1e-5):
     return out, LayerNormCache(inp, weight, bias, mean, rstd)
 
 
-def layernorm_backward(dout, cache, add_to=None):
+def layernorm_backward(dout, cache, add_to=None, residual=None):
     """Return (dinp, dweight, dbias); dbias is None without a bias.
 
-    add_to    (dweight, dbias) arrays the parameter gradients are added to; new ones if omitted
+    add_to      (dweight, dbias) arrays the parameter gradients are added to; new ones if omitted
+    residual    what inp's gradient gets from the stream that goes past the norm, (..., C); dinp is the sum of both
+    Raises      ShapeError
     """
     inp, weight, bias, mean, rstd = cache
     norm = (inp - mean) * rstd                                                      # (..., C)
@@ -49,7 +51,14 @@ def layernorm_backward(dout, cache, add_to=None):
         if into is not None:
             into += gradients[i]
             gradients[i] = into
-    return dinp, *gradients
+    return _with(residual, dinp), *gradients
+
+
+def _with(residual, dinp):
+    if residual is None:
+        return dinp
+    shapes.same(residual=residual, dinp=dinp)
+    return residual + dinp
 
 
 def headnorm_forward(inp, heads, weight, bias, eps=1e-5):
@@ -112,10 +121,12 @@ def rmsnorm_forward(inp, weight, eps=1e-5):
     return inp * rrms * weight, RMSNormCache(inp, weight, rrms)
 
 
-def rmsnorm_backward(dout, cache, add_to=None):
+def rmsnorm_backward(dout, cache, add_to=None, residual=None):
     """Return (dinp, dweight).
 
-    add_to    (dweight,) array the gradient is added to; a new one if omitted
+    add_to      (dweight,) array the gradient is added to; a new one if omitted
+    residual    as for `layernorm_backward`
+    Raises      ShapeError
     """
     inp, weight, rrms = cache
     norm = inp * rrms                                                               # (..., C)
@@ -126,4 +137,4 @@ def rmsnorm_backward(dout, cache, add_to=None):
     if add_to:
         add_to[0][...] += dweight
         dweight = add_to[0]
-    return dinp, dweight
+    return _with(residual, dinp), dweight
