@@ -34,6 +34,31 @@ show.table(["weights", "added - subtracted", "output"], rows)
 assert [r[2] for r in rows] == (codes @ x).tolist()
 
 # %% [markdown]
+# Many of these sums come again. Three weights of three values can stand in 3 · 3 · 3 = 27 ways only, so of three inputs
+# there are 27 sums, however many outputs want one. Make them once, and every output looks its own up: one addition for
+# three weights. The kernel that multiplies ternary weights in float32 does this for 16 tokens at a time
+# (`tinylm/kernels/sums.py`; the idea is that of T-MAC, Wei et al. 2024, arXiv:2407.00088).
+
+# %%
+three = np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij")
+ways = np.array(three).reshape(3, 27).T                        # (27, 3)
+print("three inputs:", x[:3].tolist(), "and their first sums:",
+      (ways @ x[:3])[:6].tolist(), "...")
+long_codes = rng.integers(-1, 2, (1000, 300))
+long_x = rng.integers(-9, 10, 300)
+looked_up = np.zeros(1000, int)
+for first in range(0, 300, 3):
+    sums = ways @ long_x[first:first + 3]                      # 27 sums
+    place = (long_codes[:, first:first + 3] + 1) @ [9, 3, 1]   # 0 to 26
+    looked_up += sums[place]
+assert (looked_up == long_codes @ long_x).all()
+one_by_one = np.count_nonzero(long_codes)
+by_sums = 100 * (27 * 2 + 1000)
+show.table(["1,000 outputs of 300 inputs", "additions"],
+           [["one by one", one_by_one], ["sums looked up", by_sums]])
+assert by_sums < 0.6 * one_by_one
+
+# %% [markdown]
 # A weight with three values holds log2 3 = 1.58 bits, where a float32 takes 32. That is the "1.58" of BitNet b1.58
 # (Ma et al. 2024, arXiv:2402.17764), whose two formulas this lesson follows. How two bits a weight become a small file
 # and a fast product is lesson 12. Here the question is whether such weights can learn.
