@@ -42,7 +42,7 @@ def _measure(folder: Path, tokens: int, backend: str) -> Footprint:
     from .. import models
     from ..audit.shrink import shrink
     from ..generate import packed
-    from ..kernels import decode
+    from ..kernels import together
     from ..layers import Parameters
     from ..text.tokenizer import Tokenizer
     from .loading import operations
@@ -52,9 +52,9 @@ def _measure(folder: Path, tokens: int, backend: str) -> Footprint:
     params = Parameters(small.parameters())
     params.initialise(0)
     small, params = packed.pack(small, params)
-    shared, decode.SHARED_BYTES = decode.SHARED_BYTES, 0  # a small model, too, with all threads
-    write(small, params, f, placeholder(small.config.vocab), [0] * PROMPT, decode.TRIAL)  # every kernel is loaded now
-    decode.SHARED_BYTES = shared
+    shared, together.SHARED_BYTES = together.SHARED_BYTES, 0  # a small model, too, with all threads
+    write(small, params, f, placeholder(small.config.vocab), [0] * PROMPT, together.TRIAL)  # every kernel is loaded now
+    together.SHARED_BYTES = shared
     del small, params
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
