@@ -912,11 +912,14 @@ def _seen(steps, stop, length, window):
     return (distance >= 0) & (distance < (window or stop))
 
 
-def _attention_size(query, keys, seen, mask, scale):
-    """(prob, relative error of prob, prob mask) of one set of heads; arrays (..., T, D), seen (T, S)."""
+def _attention_size(query, keys, seen, mask, scale, more=0):
+    """(prob, relative error of prob, prob mask) of one set of heads; arrays (..., T, D), seen (T, S).
+
+    more    roundings of each score, beside those of a dot product and its scale
+    """
     D = query.shape[-1]
     score = np.where(seen, query @ keys.swapaxes(-1, -2) * scale, -np.inf)
-    off_score = gamma(D + 3) * (np.abs(query) @ np.abs(keys).swapaxes(-1, -2)) * scale
+    off_score = gamma(D + 3 + more) * (np.abs(query) @ np.abs(keys).swapaxes(-1, -2)) * scale
     top = np.exp(score - score.max(-1, keepdims=True))
     prob = top / top.sum(-1, keepdims=True)
     return prob, _softmax_error(np.where(seen, off_score, 0), score, prob), prob * mask
@@ -951,17 +954,27 @@ def _bound_attention(c, want):
     return {"out": 1.05 * join(out), "dinp": 1.05 * dinp}
 
 
-def _draw_extend(rng, B, T, length, spare, H, D, scale, window):
-    past = length + T + spare
-    return {"inp": 1.5 * _normal(rng, B, T, 3 * H * D), "past_keys": _normal(rng, B, past, H * D),
-            "past_values": _normal(rng, B, past, H * D), "length": length, "heads": H, "scale": scale,
-            "window": window}
+def _draw_extend(rng, B, T, length, spare, H, D, scale, window, cache_bits):
+    past = B, length + T + spare, H
+    if cache_bits == 8:
+        kept = {f"past_{of}": rng.integers(-127, 128, (*past[:2], H * D)).astype(np.int8) for of in ("keys", "values")}
+        kept |= {f"{of}_scale": np.float32(1.5 / 127) * np.abs(_normal(rng, *past)) for of in ("keys", "values")}
+    else:
+        kept = {f"past_{of}": _normal(rng, *past[:2], H * D) for of in ("keys", "values")}
+    return {"inp": 1.5 * _normal(rng, B, T, 3 * H * D), "length": length, "heads": H, "scale": scale,
+            "window": window, **kept}
 
 
 def _run_extend(f, c):
-    keys, values = c["past_keys"].copy(), c["past_values"].copy()
-    out = f.attention_extend(c["inp"], keys, values, c["length"], c["heads"], c["scale"], c["window"])
-    return {"out": out, "keys": keys, "values": values}
+    past = [c[f"past_{of}"].copy() for of in ("keys", "values")]
+    if past[0].dtype == np.int8:
+        past = [ops.attention.Int8Rows(codes, _single(c[f"{of}_scale"]).copy())
+                for of, codes in zip(("keys", "values"), past)]
+    out = f.attention_extend(c["inp"], *past, c["length"], c["heads"], c["scale"], c["window"])
+    if c["past_keys"].dtype != np.int8:
+        return {"out": out, "keys": past[0], "values": past[1]}
+    found = {of: _codes(f"codes of {of}", x.codes) for of, x in zip(("keys", "values"), past)}
+    return {"out": out, **found, **{f"{of} scale": x.scale for of, x in zip(("keys", "values"), past)}}
 
 
 def _bound_extend(c, want):
@@ -971,12 +984,15 @@ def _bound_extend(c, want):
     def per_head(x):
         return x.reshape(B, -1, heads, C // heads).transpose(0, 2, 1, 3)
 
-    value = per_head(want["values"][:, :stop])
-    query, keys = per_head(c["inp"][..., :C]), per_head(want["keys"][:, :stop])
+    coded = c["past_keys"].dtype == np.int8
+    past = {of: per_head(want[of][:, :stop]).astype(np.float64) for of in ("keys", "values")}
+    if coded:
+        past = {of: x * want[f"{of} scale"][:, :stop].swapaxes(1, 2)[..., None] for of, x in past.items()}
+    query, keys, value = per_head(c["inp"][..., :C]), past["keys"], past["values"]
     _, off_prob, weight = _attention_size(query, keys, _seen(T, stop, c["length"], c["window"]), 1.0,
-                                          _scale(c["scale"], C // heads))
-    out = (weight * (off_prob + gamma(2 * stop + 4))) @ np.abs(value)
-    return {"out": 1.05 * out.transpose(0, 2, 1, 3).reshape(B, T, C), "keys": 0.0, "values": 0.0}
+                                          _scale(c["scale"], C // heads), coded)
+    out = (weight * (off_prob + gamma(2 * stop + 4 + coded))) @ np.abs(value)
+    return {"out": 1.05 * out.transpose(0, 2, 1, 3).reshape(B, T, C)} | {k: 0.0 for k in want if k != "out"}
 
 
 # ------------------------------------------------------------------------------------ the loss
@@ -1231,7 +1247,8 @@ OPERATIONS: dict[str, Operation] = {
                            _draw_attention, _run_attention, _bound_attention),
     "attention_extend": Operation(("attention_extend",),
                                   {"B": ROWS, "T": (1, 2, 15, 17, 33), "length": (0, *EDGES), "spare": (0, 5),
-                                   "H": (1, 2, 3), "D": HEAD_SIZES, "scale": SCALES, "window": WINDOWS},
+                                   "H": (1, 2, 3), "D": HEAD_SIZES, "scale": SCALES, "window": WINDOWS,
+                                   "cache_bits": (32, 8)},
                                   _draw_extend, _run_extend, _bound_extend),
     "cross_entropy": Operation(("cross_entropy_forward", "cross_entropy_backward"),
                                {"N": (0, *EDGES), "V": (1, 2, 28, 65, 110, 300)},

@@ -23,7 +23,7 @@ LARGE = {"M": 200, "K": 150, "N": 170, "B": 3, "T": 97, "C": 130, "V": 110, "H":
          "bias": True, "rate": 0.2, "start": 3, "length": 40, "spare": 5, "offset": 0.0, "step": 3,
          "decayed": "half", "scale": 0.25, "transpose_a": True, "transpose_b": False,
          "codes": False, "positions": True, "weights": "normal", "tokens": "normal", "bits": 8, "state": True,
-         "lower": 0.45, "gates": 0.0, "before": True, "taps": 8, "pairs": 16, "window": 40,
+         "lower": 0.45, "gates": 0.0, "before": True, "cache_bits": 8, "taps": 8, "pairs": 16, "window": 40,
          "flat": True, "temperature": 0.8, "precision": "float32",
          "scaled": "rows", "widths": (70, 150, 64)}
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..ops import shapes
+from ..ops.attention import Int8Rows, check_extend, keep, kept
 from ..ops.random import DropoutKey
 from . import memory
 from .fork import thread_count
@@ -449,13 +450,22 @@ def _ask_for(x, i, count):
 
 
 @serial
-def _extend_query(out, query, past_keys, past_values, at, ld, seen, D, score, scale):
+def _times_scales(row, scales, first, apart):
+    """row[j] *= scales[first + j apart]."""
+    for j in range(row.size):
+        row[j] *= scales[first + j * apart]
+
+
+@serial
+def extend_query(out, query, past_keys, past_values, at, ld, key_scales, value_scales, scales_at, scales_ld, seen, D,
+                 score, scale):
     """out = softmax(scale query . keys) values for some heads side by side, D columns each, and `seen` positions.
 
     The rows of a position are read from end to end for all heads together: a head's part alone is too short for
     the processor to see a pattern in it.
 
     past_keys, past_values   flat; the heads' columns of the first position seen begin at `at`, `ld` from row to row
+    key_scales, value_scales   what they are to be multiplied with where they are codes, flat likewise, else empty
     score                    room for `seen` numbers for each head
     """
     width = out.size
@@ -468,8 +478,12 @@ def _extend_query(out, query, past_keys, past_values, at, ld, seen, D, score, sc
             score[h * seen + j] = scale * dot(query[h * D:(h + 1) * D], past_keys[low:low + D])
     for h in range(heads):
         of_head = score[h * seen:(h + 1) * seen]
+        if key_scales.size:
+            _times_scales(of_head, key_scales, scales_at + h, scales_ld)
         _, total = _exponentials(of_head)
         _divide(of_head, total)
+        if value_scales.size:
+            _times_scales(of_head, value_scales, scales_at + h, scales_ld)
     out[:] = 0.0
     for j in range(seen):
         row = at + j * ld
@@ -480,33 +494,44 @@ def _extend_query(out, query, past_keys, past_values, at, ld, seen, D, score, sc
 
 
 @parallel
-def _extend(part, out, inp, past_keys, past_values, length, heads, window, score, scale, parts):
+def _extend(part, out, inp, past_keys, past_values, key_scales, value_scales, length, heads, window, score, scale,
+            parts):
     B, T, C = out.shape
     D, positions = C // heads, past_keys.shape[1]
     keys, values = past_keys.reshape(-1), past_values.reshape(-1)
-    low, high = heads * part // parts * D, heads * (part + 1) // parts * D
+    first_head = heads * part // parts
+    low, high = first_head * D, heads * (part + 1) // parts * D
     for row in range(B * T):
         b, t = row // T, row % T
         first = _first_seen(length + t, window)
-        _extend_query(out[b, t, low:high], inp[b, t, low:high], keys, values, (b * positions + first) * C + low, C,
-                      length + t + 1 - first, D, score[part], scale)
+        place = b * positions + first
+        extend_query(out[b, t, low:high], inp[b, t, low:high], keys, values, place * C + low, C, key_scales,
+                     value_scales, place * heads + first_head, heads, length + t + 1 - first, D, score[part], scale)
+
+
+_NO_SCALES = np.zeros(0, np.float32)
+
+
+def _apart(past):
+    """(codes or numbers, scales as `extend_query` wants them)"""
+    return (past.codes, past.scale.reshape(-1)) if isinstance(past, Int8Rows) else (past, _NO_SCALES)
 
 
 def attention_extend(inp, past_keys, past_values, length, heads, scale=None, window=0):
     """See `tinylm.ops.attention_extend`; float32, past_keys and past_values in C order."""
-    shapes.attention(inp, heads)
+    stop = check_extend(inp, past_keys, length, heads)
     inp = contiguous(inp)
     B, T, C = inp.shape[0], inp.shape[1], inp.shape[2] // 3
-    stop = length + T
-    if stop > past_keys.shape[1]:
-        raise shapes.ShapeError(f"the cache holds {past_keys.shape[1]} positions, {stop} are needed")
-    past_keys[:, length:stop] = inp[..., C:2 * C]
-    past_values[:, length:stop] = inp[..., 2 * C:]
+    keep(past_keys, inp[..., C:2 * C], length)
+    keep(past_values, inp[..., 2 * C:], length)
     if length == 0 and T > 1:  # nothing came before
+        if isinstance(past_keys, Int8Rows):
+            inp = np.concatenate([inp[..., :C], kept(past_keys, stop), kept(past_values, stop)], -1)
         return attention_forward(inp, heads, scale=scale, window=window)[0]
     out = memory.empty((B, T, C))
     work = B * T * stop * C
     parts = max(1, min(thread_count(), heads, work // 100_000))
-    _extend(out, inp, past_keys, past_values, length, heads, np.int64(window or stop),
+    (keys, key_scales), (values, value_scales) = _apart(past_keys), _apart(past_values)
+    _extend(out, inp, keys, values, key_scales, value_scales, length, heads, np.int64(window or stop),
             memory.empty((parts, -(-heads // parts) * stop)), _scale(scale, C // heads), parts)
     return out

@@ -7,6 +7,7 @@ import numpy as np
 
 from . import shapes
 from .random import DropoutKey, dropout_mask
+from .ternary import quantize_activations
 
 
 class AttentionCache(NamedTuple):
@@ -88,27 +89,71 @@ def _mask(prob, rate, key):
     return dropout_mask(prob.shape, rate, key).astype(prob.dtype)
 
 
+class Int8Rows(NamedTuple):
+    """Keys or values of positions as scale[b, p, h] codes[b, p, h D ...]: a byte a number, and 4 for each head.
+
+    Source    Dettmers et al. 2022, arXiv:2208.07339, section 2.1 (absmax), each head of each position by itself
+    """
+
+    codes: np.ndarray    # (B, P, C) int8 in -127 .. 127
+    scale: np.ndarray    # (B, P, H) float32
+
+
 def attention_extend(inp, past_keys, past_values, length, heads, scale=None, window=0):
     """Attention for T new positions that follow `length` earlier ones kept in a cache.
 
-    The new keys and values are written to past_keys[:, length:length + T] and past_values likewise.
+    The new keys and values are written to past_keys[:, length:length + T] and past_values likewise.  Into `Int8Rows`
+    go codes of them in float32, made once; also the new positions themselves then see what was kept.
 
-    Shapes    inp (B, T, 3C), past_keys and past_values (B, P, C) with P >= length + T -> out (B, T, C)
+    Shapes    inp (B, T, 3C), past_keys and past_values (B, P, C) with P >= length + T, or Int8Rows -> out (B, T, C)
               scale and window as in `attention_forward`
     Raises    ShapeError
     """
-    shapes.attention(inp, heads)
+    stop = check_extend(inp, past_keys, length, heads)
     B, T, C = inp.shape[0], inp.shape[1], inp.shape[2] // 3
-    stop = length + T
-    if stop > past_keys.shape[1]:
-        raise shapes.ShapeError(f"the cache holds {past_keys.shape[1]} positions, {stop} are needed")
-    past_keys[:, length:stop] = inp[..., C:2 * C]
-    past_values[:, length:stop] = inp[..., 2 * C:]
+    keep(past_keys, inp[..., C:2 * C], length)
+    keep(past_values, inp[..., 2 * C:], length)
 
     def per_head(x):
         return x.reshape(B, -1, heads, C // heads).transpose(0, 2, 1, 3)            # (B, H, ., D)
 
-    score = per_head(inp[..., :C]) @ per_head(past_keys[:, :stop]).swapaxes(-1, -2)
+    score = per_head(inp[..., :C]) @ per_head(kept(past_keys, stop)).swapaxes(-1, -2)
     score = _scaled(score, scale, C // heads)                                       # (B, H, T, length + T)
     score = np.where(_seen(T, stop, length, window), score, -np.inf)
-    return _join(_softmax(score) @ per_head(past_values[:, :stop]))                 # (B, T, C)
+    return _join(_softmax(score) @ per_head(kept(past_values, stop)))               # (B, T, C)
+
+
+def check_extend(inp, past_keys, length, heads):
+    """Where the new positions end.   Raises    ShapeError"""
+    shapes.attention(inp, heads)
+    stop, room = length + inp.shape[1], capacity(past_keys)
+    if stop > room:
+        raise shapes.ShapeError(f"the cache holds {room} positions, {stop} are needed")
+    return stop
+
+
+def capacity(past):
+    """P of keys or values: how many positions they have room for."""
+    return (past.codes if isinstance(past, Int8Rows) else past).shape[1]
+
+
+def keep(past, new, length):
+    """Write the keys or values of new positions (B, T, C) where `length` are kept already."""
+    stop = length + new.shape[1]
+    if not isinstance(past, Int8Rows):
+        past[:, length:stop] = new
+        return
+    heads = past.scale.shape[2]
+    per_head = new.astype(np.float32).reshape(*new.shape[:2], heads, new.shape[2] // heads)
+    codes, scale = quantize_activations(per_head)                                   # (B, T, H, D), (B, T, H, 1)
+    past.scale[:, length:stop] = scale[..., 0]
+    with np.errstate(invalid="ignore"):  # where a number is not finite the scale is not, either
+        past.codes[:, length:stop] = codes.reshape(new.shape)
+
+
+def kept(past, stop):
+    """The first `stop` positions.   Shapes    (B, P, C) or Int8Rows -> (B, stop, C)"""
+    if not isinstance(past, Int8Rows):
+        return past[:, :stop]
+    codes, scale = past.codes[:, :stop], past.scale[:, :stop]
+    return (codes.reshape(*scale.shape, -1) * scale[..., None]).reshape(codes.shape)
