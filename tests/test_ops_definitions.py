@@ -19,7 +19,8 @@ from tinylm.ops.random import dropout_key, dropout_mask
 from tinylm.ops.shapes import ShapeError
 
 IN_TEST_PACKED = {"pack_ternary", "unpack_ternary", "packed_product", "packed_bitlinear", "decode_step", "pack_decode"}
-IN_OTHER_FILES = {"quantize_rows", "pack_int8", "int8_linear",  # test_int8
+IN_OTHER_FILES = {"gpt_step", "pack_gpt",                     # test_decode_gpt
+                  "quantize_rows", "pack_int8", "int8_linear",  # test_int8
                   "draw_token", "likeliest"}                                      # test_generate_sampling
 SIZE = st.integers(1, 5)
 SEED = st.integers(0, 2 ** 32 - 1)
@@ -664,8 +665,8 @@ def test_the_norm_of_what_is_not_finite_is_not_finite(bad):
 
 def test_every_definition_has_a_test_and_a_place_in_the_parity_check():
     assert set(ops.__all__) == TESTED_HERE | BY_DIFFERENCES | IN_TEST_PACKED | IN_OTHER_FILES
-    # A whole model in one call, decode_step is compared as one: with logits, to the bit, in test_packed.py.
-    assert set(ops.__all__) == parity.covered() | {"decode_step", "pack_decode"}
+    # Whole models in one call are compared as such: to the bit, with logits (test_packed) and layers (test_decode_gpt).
+    assert set(ops.__all__) == parity.covered() | {"decode_step", "pack_decode", "gpt_step", "pack_gpt"}
 
 
 @pytest.mark.parametrize("call", [

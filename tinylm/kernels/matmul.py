@@ -496,6 +496,14 @@ def pack(array, *, transpose_b=True):
     return _pack_for(precision(), array, N, K, transpose_b)
 
 
+def pack_into(panels, array):
+    """`pack` of float32 (N, K), for products in float32, into memory that is given: flat, K packed_columns(N)."""
+    array = contiguous(array)
+    N, K = array.shape
+    _pack(panels, array.reshape(-1), 1, K, _UNSCALED, N, K, parts_for(K * N))
+    return Packed(array, array.shape, panels, _NO_STEPS, True, PRECISIONS[0])
+
+
 def _pack_for(chosen, array, N, K, transposed):
     if chosen == "int16":
         return Packed(array, array.shape, *round_panels(array, transposed), transposed, chosen)

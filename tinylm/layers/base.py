@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..ops.precision import precision
 from ..ops.random import DropoutKey
 from .parameters import Parameter, Parameters
 
@@ -63,6 +64,13 @@ class Pass:
         if name not in self.made:
             self.made[name] = make(self.p[name])
         return self.made[name]
+
+    @property
+    def plain(self) -> bool:
+        """Whether these are the kernels, none of them replaced, in float32, and nobody looks on: then several
+        operations may be one call.  (The kernels are known by name: to import them takes a while.)"""
+        return (getattr(self.f, "__name__", "") == "tinylm.kernels" and self.p.flat.dtype == np.float32
+                and precision() == "float32" and self.observe is None and self.tape is None)
 
     def remember(self, layer: Layer, value: Any) -> None:
         if self.tape is not None:

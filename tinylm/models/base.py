@@ -7,6 +7,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..layers import Layer
+from ..ops.attention import Int8Rows
 
 
 class LanguageModel(Layer):
@@ -51,24 +52,45 @@ class LanguageModel(Layer):
 
 @dataclass
 class Past:
-    """What has been read so far: keys and values of every block, (B, P, C) each, and their number."""
+    """What has been read so far: keys and values of every block, and their number.
 
-    past: list[tuple[np.ndarray, np.ndarray]]
+    cache     (L, 2, B, P, C)
+    scales    None, or (L, 2, B, P, H) where the cache holds int8 codes: see `ops.attention.Int8Rows`
+    """
+
+    cache: np.ndarray
+    scales: np.ndarray | None = None
     length: int = 0
 
     @property
     def capacity(self) -> int:
-        return self.past[0][0].shape[1]
+        return self.cache.shape[3]
+
+    @property
+    def past(self) -> list[tuple]:
+        """(keys, values) of each block, (B, P, C) or Int8Rows: what `attention_extend` takes."""
+        if self.scales is None:
+            return [(keys, values) for keys, values in self.cache]
+        return [tuple(map(Int8Rows, *block)) for block in zip(self.cache, self.scales)]
+
+
+CACHE_BITS = 32, 8  # of a number of keys and values
 
 
 class Attending(LanguageModel):
     """A model whose blocks look back at keys and values: it streams up to its context."""
 
-    def start(self, batch: int, capacity: int | None = None, dtype=np.float32) -> Past:
-        """An empty state for reading `batch` texts of up to `capacity` (default: context) tokens."""
+    def start(self, batch: int, capacity: int | None = None, dtype=np.float32, bits: int = 32) -> Past:
+        """An empty state for reading `batch` texts of up to `capacity` (default: context) tokens.
+
+        bits    8 for keys and values as int8 codes, a quarter of the memory; else they have the dtype
+        """
         capacity = min(capacity or self.config.context, self.config.context)
-        shape = batch, capacity, self.config.channels
-        return Past([(np.zeros(shape, dtype), np.zeros(shape, dtype)) for _ in self.blocks])
+        shape = len(self.blocks), 2, batch, capacity
+        if bits == 8:
+            return Past(np.zeros((*shape, self.config.channels), np.int8),
+                        np.zeros((*shape, self.config.heads), np.float32))
+        return Past(np.zeros((*shape, self.config.channels), dtype))
 
     def extend(self, tokens, state: Past, run):
         """Read more tokens: the same scores as `logits` of the whole text, for the new positions.

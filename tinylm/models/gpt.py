@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..layers import Attention, Block, Embedding, FeedForward, Head, LayerNorm, Residual
+from ..layers.basic import NORM_EPS
+from ..ops.decode_gpt import GPTBlock, GPTWeights
 from .base import Attending, at_least, checked_heads, checked_rate
 
 
@@ -82,3 +84,27 @@ class GPT(Attending):
         self.norm = LayerNorm("norm", c.channels, c.norm_bias)
         self.head = Head("head", c.channels, c.vocab, c.head_bias, c.init_std,
                          tied_to=self.embedding.tokens if c.tied_head else None)
+
+    def extend(self, tokens, state, run):
+        """As every model that attends; a single token goes through `gpt_step`."""
+        if tokens.shape[1] != 1 or not run.plain:
+            return super().extend(tokens, state, run)
+        if self.name not in run.made:
+            run.made[self.name] = packed = run.f.pack_gpt(self.decode_weights(run.p))
+            maps = [layer for b in self.blocks for layer in (b.mixer.proj, b.ffn.up, b.ffn.down)] + [self.head]
+            run.made.update(zip((layer.weight.name for layer in maps), packed.maps))  # prompts read the same memory
+        scores = run.f.gpt_step(tokens[:, 0], run.made[self.name], state.cache, state.scales, state.length)
+        state.length += 1
+        return scores[:, None]                                                      # (B, 1, V)
+
+    def decode_weights(self, p) -> GPTWeights:
+        """What `pack_gpt` takes."""
+        def of(layer):
+            return p[layer.weight.name], p[layer.bias.name] if layer.bias else None
+
+        c = self.config
+        return GPTWeights(
+            p[self.embedding.tokens.name], p[self.embedding.positions.name],
+            tuple(GPTBlock(of(b.norm1), of(b.mixer.qkv), of(b.mixer.proj), of(b.norm2), of(b.ffn.up), of(b.ffn.down),
+                           b.mixer.window) for b in self.blocks),
+            of(self.norm), of(self.head), c.heads, c.activation, None if c.scaled_scores else 1.0, NORM_EPS)

@@ -20,6 +20,7 @@ from .cross_entropy import (
     linear_cross_entropy_forward,
 )
 from .decode import decode_step, pack_decode
+from .decode_gpt import gpt_step, pack_gpt
 from .embedding import embedding_backward, embedding_forward
 from .gated_conv import gated_conv_backward, gated_conv_forward
 from .glu import geglu_backward, geglu_forward, swiglu_backward, swiglu_forward
