@@ -142,6 +142,27 @@ def test_several_samples_are_those_written_alone(ask, answer):
         assert f"── sample {s['sample'] + 1} of 18\n{s['text']}" in out
 
 
+def test_a_cache_of_bytes_writes_nearly_the_same(answer):
+    full, eight = (answer("generate", "--max-tokens", "40", "--cache-bits", bits) for bits in ("32", "8"))
+    assert (full["cache_bits"], eight["cache_bits"]) == (32, 8)
+    assert sum(x == y for x, y in zip(full["text"], eight["text"])) > 5, "it begins alike"
+    once = answer("generate", "--max-tokens", "40", "--cache-bits", "8")
+    assert once["text"] == eight["text"]
+
+
+def test_a_model_without_a_cache_has_none_of_bytes(ask, home, tmp_path):
+    tokenizer = Tokenizer((home / "runs" / NEW / "checkpoints" / "best" / "tokenizer.json").read_text("utf-8"))
+    model = models.build("thunderbolt", {"vocab": tokenizer.vocab_size, "context": 8, "channels": 8, "layers": 1,
+                                         "heads": 1})
+    params = Parameters(model.parameters())
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    checkpoint.write(tmp_path / "run" / "checkpoints", family="thunderbolt", config=dataclasses.asdict(model.config),
+                     tokenizer=tokenizer.to_json(), state={"step": 1}, params=params, first=params.like(),
+                     second=params.like(), best=True)
+    code, out, err = ask("generate", str(tmp_path / "run"), "--cache-bits", "8")
+    assert (code, out) == (2, "") and "thunderbolt keeps no keys and values" in err and err.count("\n") == 1
+
+
 def test_stop_ends_before_the_text(ask, answer):
     whole = answer("generate", "--max-tokens", 60)["text"]
     stop = whole[30:33]

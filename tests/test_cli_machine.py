@@ -58,6 +58,14 @@ def test_bench_compares_decoding_and_the_scan_with_memory(capsys):
         decode["bytes_per_token"] * decode["tokens_per_second"] / 1e9)
 
 
+def test_bench_counts_the_bytes_of_a_cache(capsys):
+    """Of gpt-tiny with a context of 20: 10.5 positions on average, in 2 layers, of 96 channels and 3 heads."""
+    found = [answer(capsys, "bench", "decode", "--preset", "gpt-tiny", "--context", "20", "--seconds", "0.1", *bits)
+             ["results"][0] for bits in ((), ("--cache-bits", "8"))]
+    assert [r["cache_bits"] for r in found] == [32, 8]
+    assert found[0]["bytes_per_token"] - found[1]["bytes_per_token"] == 10.5 * 2 * 2 * (3 * 96 - 4 * 3)
+
+
 def test_bench_shows_how_a_step_grows(capsys):
     with threads.cpu_threads(1):
         facts = answer(capsys, "bench", "--scaling", "--preset", "thunderbolt-tiny", "--batch-size", "2", "--context",
@@ -180,6 +188,8 @@ def test_loops_in_registers_do_what_is_counted():
     (("bench", "decode", "--batch-size", "2"), "--batch-size is for train and --scaling, not for decode"),
     (("bench", "train", "gemm", "--head-bits", "8"), "--head-bits is for decode, not for train and gemm"),
     (("bench", "--scaling", "--head-bits", "8"), "--head-bits is for decode, not for --scaling"),
+    (("bench", "train", "--cache-bits", "8"), "--cache-bits is for decode, not for train"),
+    (("bench", "decode", "--preset", "thunderbolt-tiny", "--cache-bits", "8"), "thunderbolt keeps no keys and values"),
     (("bench", "scan", "--vocab", "65"), "--vocab is for train, decode and --scaling, not for scan"),
     (("bench", "peak", "--backend", "numpy"), "--backend is for gemm, scan, train, decode and --scaling, not for peak"),
     (("bench", "train", "--preset", "gpt-tinny"), "gpt-tiny"),

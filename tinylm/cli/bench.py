@@ -19,7 +19,7 @@ _PRESET = {"presets", "vocab", "context"}
 _TRAINING = _PRESET | {"batch_size", "dropout", "precision"}
 # what each measurement takes beside time and threads
 OPTIONS = {"peak": set(), "gemm": {"backend"}, "scan": {"backend"}, "train": _TRAINING | {"backend"},
-           "decode": _PRESET | {"head_bits", "backend"}, "--scaling": _TRAINING | {"backend"}}
+           "decode": _PRESET | {"head_bits", "cache_bits", "backend"}, "--scaling": _TRAINING | {"backend"}}
 DECODE_PROMPT, DECODE_TOKENS = 16, 200
 
 
@@ -39,11 +39,13 @@ DECODE_PROMPT, DECODE_TOKENS = 16, 200
 @click.option("--precision", type=click.Choice(config.PRECISIONS), help="Of training, instead of the preset's.")
 @click.option("--head-bits", type=click.Choice(["8", "32"]),
               help="Of the head when a ternary preset or run decodes, as in `tinylm export` (default: 32).")
+@click.option("--cache-bits", type=click.Choice(["8", "32"]), default="32", show_default=True,
+              help="Of keys and values where a model with attention decodes, as in `tinylm generate`.")
 @click.option("--backend", type=click.Choice(["numba", "numpy"]), default="numba", show_default=True)
 @threads_option
 @output_options
-def bench(what, presets, vocab, batch_size, context, dropout, precision, head_bits, seconds, scaling, backend,
-          cpu_threads, as_json, quiet):
+def bench(what, presets, vocab, batch_size, context, dropout, precision, head_bits, cache_bits, seconds, scaling,
+          backend, cpu_threads, as_json, quiet):
     """Measure speed: this machine's peaks, matrix products, training steps, the recurrence's scan, decoding.
 
     Decoding also takes runs and exported folders.  Its memory is measured in a process of its own: how
@@ -60,7 +62,7 @@ def bench(what, presets, vocab, batch_size, context, dropout, precision, head_bi
     kinds, trained = _read(what)
     measured = [*kinds, *["--scaling"] * scaling] or list(KINDS)
     _refuse_unused(measured, trained)
-    results = []
+    results, cache_bits = [], int(cache_bits)
 
     def measuring(what, seconds=seconds):
         note(f"measuring {what} for about {seconds:g} s", quiet or as_json)
@@ -78,10 +80,10 @@ def bench(what, presets, vocab, batch_size, context, dropout, precision, head_bi
         for name in () if trained else presets or ("gpt-run1",):
             measuring(f"{kind} of {name}")
             results.append(_train(name, vocab, given, seconds, backend, cpu_threads) if kind == "train" else
-                           _decode_preset(name, vocab, given, seconds, backend, int(head_bits or 32)))
+                           _decode_preset(name, vocab, given, seconds, backend, int(head_bits or 32), cache_bits))
         for name in trained:
             measuring(f"{kind} of {name}")
-            results.append(_decode_trained(name, seconds, backend, head_bits and int(head_bits)))
+            results.append(_decode_trained(name, seconds, backend, head_bits and int(head_bits), cache_bits))
     if as_json:
         from .doctor import examine
         emit_json({"machine": examine(cpu_threads), "threads": cpu_threads, "results": results})
@@ -186,30 +188,31 @@ def _trainer(name: str, vocab: int, given: dict, backend: str, threads: int, own
     return Trainer(model=model, data=data, config=options, f=operations(backend), threads=threads)
 
 
-def _decode_preset(name: str, vocab: int, given: dict, seconds: float, backend: str, head_bits: int) -> dict:
+def _decode_preset(name: str, vocab: int, given: dict, seconds: float, backend: str, head_bits: int,
+                   cache_bits: int) -> dict:
     """Decoding with a model that has learned nothing: its text makes no difference to the speed."""
     from ..layers import Parameters
     _, model = _model(name, vocab, {k: v for k, v in given.items() if k != "batch_size"})
     params = Parameters(model.parameters())
     params.initialise(0)
-    return {"kind": "decode", "preset": name, **_decode_packed(model, params, seconds, backend, head_bits)}
+    return {"kind": "decode", "preset": name, **_decode_packed(model, params, seconds, backend, head_bits, cache_bits)}
 
 
-def _decode_trained(name: str, seconds: float, backend: str, head_bits: int | None) -> dict:
+def _decode_trained(name: str, seconds: float, backend: str, head_bits: int | None, cache_bits: int) -> dict:
     from ..generate import packed
     from .loading import open_run
     trained = open_run(name, also=KINDS, called="measurement or run")
     if trained.exported is None:
-        figures = _decode_packed(trained.model, trained.params, seconds, backend, head_bits or 32)
+        figures = _decode_packed(trained.model, trained.params, seconds, backend, head_bits or 32, cache_bits)
     else:
         has = packed.read_about(trained.run)["head_bits"]
         if head_bits not in (None, has):
             raise UsageError(f"--head-bits {head_bits}: {name} was exported with a head of {has} bits")
-        figures = _decode(trained.run, seconds, backend)
+        figures = _decode(trained.run, seconds, backend, cache_bits)
     return {"kind": "decode", "run": trained.name, **figures}
 
 
-def _decode_packed(model, params, seconds: float, backend: str, head_bits: int) -> dict:
+def _decode_packed(model, params, seconds: float, backend: str, head_bits: int, cache_bits: int) -> dict:
     """As `_decode`, of a model in the form in which it is exported."""
     import tempfile
     from pathlib import Path
@@ -219,10 +222,10 @@ def _decode_packed(model, params, seconds: float, backend: str, head_bits: int) 
     with tempfile.TemporaryDirectory() as place, packed.Writing(Path(place) / "model") as writing:
         packed.write_model(writing, model, params, placeholder(model.config.vocab).to_json(),
                            {"run": "", "step": 0, "run_config": ""}, head_bits)
-        return _decode(writing.path, seconds, backend)
+        return _decode(writing.path, seconds, backend, cache_bits)
 
 
-def _decode(folder, seconds: float, backend: str) -> dict:
+def _decode(folder, seconds: float, backend: str, cache_bits: int) -> dict:
     """Tokens a second when one text is written with an exported model, sampling included, and its memory."""
     from ..generate import packed
     from ..models import describe
@@ -234,17 +237,18 @@ def _decode(folder, seconds: float, backend: str) -> dict:
     count = min(DECODE_TOKENS, max(1, context - DECODE_PROMPT))
 
     def write():
-        footprint.write(model, found.params, operations(backend), tokenizer, [0] * min(DECODE_PROMPT, context), count)
+        footprint.write(model, found.params, operations(backend), tokenizer, [0] * min(DECODE_PROMPT, context), count,
+                        cache_bits)
 
     write()
     windows, peak = _rounds(seconds, lambda s: speeds.repeat(write, s))
     spent = statistics.median(t for window in windows for t in window)
-    resident = footprint.measure(folder, count, backend)
+    resident = footprint.measure(folder, count, backend, cache_bits)
     return {"parameters": describe.parameters(declared)["total"], "vocab": model.config.vocab,
             "tokens": count, "tokens_per_second": count / spent, "microseconds_per_token": spent / count * 1e6,
             "packed": isinstance(model, packed.PackedModel), "head_bits": found.about["head_bits"],
-            "peak_gflops": peak / 1e9, "resident_bytes": resident and resident._asdict(),
-            **speeds.streamed(declared, found.about["head_bits"], count / spent, min(0.5, seconds))}
+            "cache_bits": cache_bits, "peak_gflops": peak / 1e9, "resident_bytes": resident and resident._asdict(),
+            **speeds.streamed(declared, found.about["head_bits"], cache_bits, count / spent, min(0.5, seconds))}
 
 
 def _peak_memory() -> int:
@@ -300,6 +304,7 @@ def _sentence(result: dict) -> str:
     memory = (f"; at most {resident['peak'] / 1e6:,.1f} MB resident, {resident['after'] / 1e6:,.1f} MB in the end, "
               "beyond libraries and kernels" if resident else "")
     form = f", packed, head of {result['head_bits']} bits" if result["packed"] else ""
+    form += f", cache of {result['cache_bits']} bits" if result["cache_bits"] != 32 else ""
     return (f"decode  {result.get('preset') or result['run']}{form}: "
             f"{result['tokens_per_second']:,.0f} tokens/s, one text at a time "
             f"({result['microseconds_per_token']:.0f} µs a token, {result['tokens']} after a prompt); "

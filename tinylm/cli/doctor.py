@@ -129,6 +129,7 @@ def compile_all() -> None:
     from .. import config, kernels, models
     from ..audit.shrink import shrink
     from ..layers import Parameters, Pass, Tape
+    from ..models.base import Attending
     from ..ops.precision import CHUNK, autocast
     from ..ops.random import dropout_key
 
@@ -150,7 +151,9 @@ def compile_all() -> None:
         kernels.adamw_step(params.flat, grads.flat, first.flat, second.flat, step=1, lr=0.0)
         run = Pass(kernels, params)
         model.forward(tokens, tokens, run)
-        model.extend(tokens[:1, :1], model.start(1), run)
+        for options in {}, {"bits": 8}:
+            if not options or isinstance(model, Attending):
+                model.extend(tokens[:1, :1], model.start(1, **options), run)
         logits = model.logits(tokens, run)[0]
         kernels.draw_token(logits[0], 1.0, 0.5)
         losses, cache = kernels.cross_entropy_forward(logits, tokens[0])

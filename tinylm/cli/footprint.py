@@ -27,7 +27,7 @@ class Footprint(NamedTuple):
     base: int
 
 
-def measure(folder: Path, tokens: int, backend: str) -> Footprint | None:
+def measure(folder: Path, tokens: int, backend: str, cache_bits: int = 32) -> Footprint | None:
     """Of reading an exported model and writing so many tokens with it; None where the system does not tell."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
@@ -35,10 +35,10 @@ def measure(folder: Path, tokens: int, backend: str) -> Footprint | None:
     if not Path("/proc/self/clear_refs").exists():
         return None
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(_measure, folder, tokens, backend).result()
+        return pool.submit(_measure, folder, tokens, backend, cache_bits).result()
 
 
-def _measure(folder: Path, tokens: int, backend: str) -> Footprint:
+def _measure(folder: Path, tokens: int, backend: str, cache_bits: int) -> Footprint:
     from .. import models
     from ..audit.shrink import shrink
     from ..generate import packed
@@ -53,18 +53,19 @@ def _measure(folder: Path, tokens: int, backend: str) -> Footprint:
     params.initialise(0)
     small, params = packed.pack(small, params)
     shared, together.SHARED_BYTES = together.SHARED_BYTES, 0  # a small model, too, with all threads
-    write(small, params, f, placeholder(small.config.vocab), [0] * PROMPT, together.TRIAL)  # every kernel is loaded now
+    every = placeholder(small.config.vocab), [0] * PROMPT, together.TRIAL, cache_bits
+    write(small, params, f, *every)  # every kernel is loaded now
     together.SHARED_BYTES = shared
     del small, params
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     base = _resident("VmRSS")
     found = packed.read(folder)
-    write(found.model, found.params, f, Tokenizer(found.tokenizer), [0] * PROMPT, tokens)
+    write(found.model, found.params, f, Tokenizer(found.tokenizer), [0] * PROMPT, tokens, cache_bits)
     return Footprint(_resident("VmHWM") - base, _resident("VmRSS") - base, base)
 
 
-def write(model, params, f, tokenizer, prompt, tokens: int) -> None:
+def write(model, params, f, tokenizer, prompt, tokens: int, cache_bits: int = 32) -> None:
     """One text, sampled, as long as asked for: a text that ends before is followed by another."""
     from ..generate.sampling import Options
     from ..generate.stream import stream
@@ -72,7 +73,7 @@ def write(model, params, f, tokenizer, prompt, tokens: int) -> None:
     left, sample = tokens, 0
     while left:
         for _ in stream(model, params, f, tokenizer, prompt, Options(temperature=0.8), seed=0, sample=sample,
-                        max_tokens=left, judge=False):
+                        max_tokens=left, judge=False, cache_bits=cache_bits):
             left -= 1
         sample += 1
 

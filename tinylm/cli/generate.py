@@ -46,12 +46,14 @@ def _run_options(command):
 @click.option("--probabilities", is_flag=True, help="Colour each character by how likely it was.")
 @click.option("--top", type=click.IntRange(1, 5), metavar="N",
               help="List the N likeliest tokens at every place (at most 5).")
+@click.option("--cache-bits", type=click.Choice(["8", "32"]), default="32", show_default=True,
+              help="Of a number in the cache of keys and values: with 8 it takes a quarter of the memory.")
 @click.option("--backend", type=click.Choice(["numba", "numpy"]), default="numba", show_default=True,
-              help="Kernels or definitions; a token at a time, NumPy is the faster one.")
+              help="Kernels or definitions.")
 def generate(run: str, checkpoint: str | None, prompt: str | None, max_tokens: int, temperature: float,
              top_k: int, top_p: float, min_p: float, repetition_penalty: float, seed: int, samples: int,
-             stop: tuple[str, ...], probabilities: bool, top: int | None, backend: str, as_json: bool,
-             quiet: bool, cpu_threads: int):
+             stop: tuple[str, ...], probabilities: bool, top: int | None, cache_bits: str, backend: str,
+             as_json: bool, quiet: bool, cpu_threads: int):
     """Write text with the model of RUN: a path, a name under runs/, the beginning of one, or latest.
 
     Without a prompt the model begins a new text: after the end of another one where its vocabulary
@@ -61,6 +63,7 @@ def generate(run: str, checkpoint: str | None, prompt: str | None, max_tokens: i
     """
     from ..errors import UsageError
     from ..generate.sampling import Options
+    from ..generate.stream import check_cache
     from .loading import open_run, operations
 
     options = Options(temperature, top_k, top_p, min_p, repetition_penalty)
@@ -70,9 +73,10 @@ def generate(run: str, checkpoint: str | None, prompt: str | None, max_tokens: i
     if prompt is None and not sys.stdin.isatty():
         prompt = _read_stdin()
     trained = open_run(run, checkpoint)
+    check_cache(trained.model, int(cache_bits))
     f = operations(backend)
     view = _Alternatives(trained.tokenizer, top) if top else _Probabilities() if probabilities else _Plain()
-    writer = _Writer(trained, f, options, seed, max_tokens, stop, judge=bool(probabilities or top))
+    writer = _Writer(trained, f, options, seed, max_tokens, stop, bool(probabilities or top), int(cache_bits))
     if interactive:
         from .session import Session
 
@@ -103,8 +107,8 @@ def _read_stdin() -> str:
 class _Writer:
     """A trained model with the options of one command, and a count of what it has written."""
 
-    def __init__(self, trained, f, options, seed, max_tokens, stop, judge):
-        self.trained, self.f, self.options = trained, f, options
+    def __init__(self, trained, f, options, seed, max_tokens, stop, judge, cache_bits):
+        self.trained, self.f, self.options, self.cache_bits = trained, f, options, cache_bits
         self.seed, self.max_tokens, self.stop, self.judge = seed, max_tokens, stop, judge
         self.restart()
 
@@ -126,7 +130,8 @@ class _Writer:
 
         t = self.trained
         for row, step in write(t.model, t.params, self.f, t.tokenizer, ids, self.options, seed=self.seed,
-                               samples=samples, max_tokens=self.max_tokens, stop=self.stop, judge=self.judge):
+                               samples=samples, max_tokens=self.max_tokens, stop=self.stop, judge=self.judge,
+                               cache_bits=self.cache_bits):
             self._end = time.perf_counter()
             if self._start is None:
                 self._start = self._end  # the clock starts when prompt and first use are over
@@ -166,8 +171,9 @@ def _collected(writer, ids, prompt, samples, with_probabilities, top) -> dict:
     return {"text": found[0]["text"], "tokens": writer.tokens, "tokens_per_second": writer.tokens_per_second,
             "prompt": prompt, "prompt_tokens": len(ids), "samples": found, "run": str(t.run),
             "checkpoint": t.which, "step": t.step, "tokenizer": t.tokenizer.digest, "seed": writer.seed,
-            "max_tokens": writer.max_tokens, "stop": list(writer.stop), "temperature": o.temperature,
-            "top_k": o.top_k, "top_p": o.top_p, "min_p": o.min_p, "repetition_penalty": o.repetition_penalty}
+            "max_tokens": writer.max_tokens, "stop": list(writer.stop), "cache_bits": writer.cache_bits,
+            "temperature": o.temperature, "top_k": o.top_k, "top_p": o.top_p, "min_p": o.min_p,
+            "repetition_penalty": o.repetition_penalty}
 
 
 def _write_samples(writer, ids, prompt, samples, view) -> None:

@@ -163,19 +163,25 @@ def scan(seconds: float, backend: str) -> list[dict]:
     return results
 
 
-def bytes_of_token(model, head_bits: int) -> int:
-    """Read for a token that a packed model writes: weights and state, by the definition."""
+def bytes_of_token(model, head_bits: int, cache_bits: int = 32) -> int:
+    """Read for a token that a model for inference writes: weights and state, by the definition.
+
+    A cache is half full on average.
+    """
     from ..models import describe
-    moved = describe.costs(model, model.config.context)["total"]["read"]
+    costs = describe.costs(model, model.config.context)
+    moved = costs["total"]["read"]
+    if cache_bits == 8:  # a byte instead of four for each number, and a scale for each head of D numbers
+        moved -= costs["attention"]["read"] * (3 / 4 - model.config.heads / model.config.channels)
     if head_bits == 8:  # a byte instead of four for each weight, and a scale for each row
         moved -= 3 * model.head.weight.size - 4 * model.head.weight.shape[0]
     return int(moved)
 
 
-def streamed(model, head_bits: int, tokens_per_second: float, seconds: float) -> dict:
+def streamed(model, head_bits: int, cache_bits: int, tokens_per_second: float, seconds: float) -> dict:
     """Decoding beside a stream that reads as many bytes."""
     from ..kernels.machine import read_bandwidth
-    moved = bytes_of_token(model, head_bits)
+    moved = bytes_of_token(model, head_bits, cache_bits)
     most = read_bandwidth(moved, seconds)
     return {"bytes_per_token": moved, "gigabytes_per_second": moved * tokens_per_second / 1e9,
             "peak_gigabytes_per_second": most / 1e9, "fraction_of_peak": moved * tokens_per_second / most}

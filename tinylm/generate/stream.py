@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..layers import Pass
+from ..models.base import Attending
 from .sampling import Options, Uniforms, choose
 
 TOP = 5  # alternatives given with every token
@@ -41,7 +42,8 @@ class Step(NamedTuple):
 
 
 def stream(model, params, f, tokenizer, prompt_ids, options: Options, *, seed: int, sample: int = 0,
-           max_tokens: int | None = None, stop: Sequence[str] = (), judge: bool = True) -> Iterator[Step]:
+           max_tokens: int | None = None, stop: Sequence[str] = (), judge: bool = True,
+           cache_bits: int = 32) -> Iterator[Step]:
     """Write after a prompt: one `Step` a token, as soon as its text is certain.
 
     f           the operations: `tinylm.ops` or `tinylm.kernels`
@@ -49,16 +51,18 @@ def stream(model, params, f, tokenizer, prompt_ids, options: Options, *, seed: i
     max_tokens  stop after so many; None writes until end-of-text, which may be never
     stop        strings that end the text; they do not appear in it
     judge       say how likely each token and its alternatives were, which is one more pass over the scores
+    cache_bits  of a number in the cache of keys and values: see `check_cache`
 
-    Raises      UsageError for an empty stop string, or a number of tokens below one
+    Raises      UsageError for an empty stop string, a number of tokens below one, or a cache there is none of
     """
     for _, step in write(model, params, f, tokenizer, prompt_ids, options, seed=seed, samples=(sample,),
-                         max_tokens=max_tokens, stop=stop, judge=judge):
+                         max_tokens=max_tokens, stop=stop, judge=judge, cache_bits=cache_bits):
         yield step
 
 
 def write(model, params, f, tokenizer, prompt_ids, options: Options, *, seed: int, samples: Sequence[int],
-          max_tokens: int | None = None, stop: Sequence[str] = (), judge: bool = True) -> Iterator[tuple[int, Step]]:
+          max_tokens: int | None = None, stop: Sequence[str] = (), judge: bool = True,
+          cache_bits: int = 32) -> Iterator[tuple[int, Step]]:
     """As `stream` for several samples of one prompt, which the model reads side by side.
 
     Yields (row, step): row is the place of a sample in `samples`.  A sample is the same text as if
@@ -69,7 +73,7 @@ def write(model, params, f, tokenizer, prompt_ids, options: Options, *, seed: in
     if "" in stop:
         raise UsageError("--stop '': an empty text cannot be looked for")
     prompt = [int(token) for token in prompt_ids]
-    reader = Reader(model, params, f, len(samples))
+    reader = Reader(model, params, f, len(samples), cache_bits)
     logits = reader.read(np.tile(prompt or [first_token(tokenizer)], (len(samples), 1)))
     seen = np.zeros((len(samples), tokenizer.vocab_size), bool)
     seen[:, prompt] = True
@@ -109,17 +113,27 @@ def first_token(tokenizer) -> int:
         return 0
 
 
+def check_cache(model, cache_bits: int) -> None:
+    """Raises UsageError for 8 bits a number where a model keeps no keys and values."""
+    if cache_bits != 32 and not isinstance(model, Attending):
+        raise UsageError(f"--cache-bits {cache_bits}: {model.family} keeps no keys and values, "
+                         "and what it remembers of a text does not grow")
+
+
 class Reader:
     """Reads texts through the cache of keys and values, sliding the window when it is full."""
 
-    def __init__(self, model, params, f, batch: int):
-        self.model, self.batch = model, batch
-        self.run, self.dtype = Pass(f=f, p=params), params.flat.dtype
-        self._restart()
+    def __init__(self, model, params, f, batch: int, cache_bits: int = 32):
+        check_cache(model, cache_bits)
+        self.model, self.run = model, Pass(f=f, p=params)
+        bits = {"bits": cache_bits} if cache_bits != 32 else {}
+        self.state = model.start(batch, dtype=params.flat.dtype, **bits)
+        self._window = np.empty((batch, self.state.capacity or 0), np.int32)
 
-    def _restart(self):
-        self.state = self.model.start(self.batch, dtype=self.dtype)
-        self.window = np.empty((self.batch, 0), np.int32)  # what the state has read
+    @property
+    def window(self) -> np.ndarray:
+        """What the state has read, (B, length)."""
+        return self._window[:, :self.state.length]
 
     def read(self, tokens: np.ndarray) -> np.ndarray:
         """Scores of the token that follows.
@@ -128,15 +142,13 @@ class Reader:
 
         Shapes    tokens (B, T), T >= 1 -> (B, V)
         """
-        capacity = self.state.capacity
-        if capacity is None:  # a recurrent state has no limit, and nothing need be read again
-            return self.model.extend(np.ascontiguousarray(tokens, np.int32), self.state, self.run)[:, -1]
-        window = np.concatenate([self.window, tokens], axis=1, dtype=np.int32)
-        if window.shape[1] > capacity:
-            keep = max(1, capacity // 2) if self.window.shape[1] else capacity
-            tokens = window = window[:, -keep:]
-            self._restart()
-        self.window = window
+        capacity, length = self.state.capacity, self.state.length
+        if capacity is not None:  # a recurrent state has no limit, and nothing need be read again
+            if length + tokens.shape[1] > capacity:
+                keep = max(1, capacity // 2) if length else capacity
+                tokens = np.concatenate([self.window, tokens], axis=1)[:, -keep:]
+                self.state.length = length = 0
+            self._window[:, length:length + tokens.shape[1]] = tokens
         return self.model.extend(np.ascontiguousarray(tokens, np.int32), self.state, self.run)[:, -1]
 
 
