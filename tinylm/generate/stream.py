@@ -173,6 +173,8 @@ class Text:
         last    nothing follows: what was held back is text after all
         """
         piece = self._decoder.decode(self.tokenizer.raw_bytes(token))
+        if not (self.stop or last or token == self.tokenizer.end_of_text):
+            return [Step(token, piece, probability, top5)]  # nothing that it could be the beginning of
         self._held.append(Step(token, piece, probability, top5))
         text = "".join(step.text_piece for step in self._held)
         found = [(at + len(stop), at) for stop in self.stop if (at := text.find(stop)) >= 0]

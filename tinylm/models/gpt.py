@@ -87,12 +87,14 @@ class GPT(Attending):
 
     def extend(self, tokens, state, run):
         """As every model that attends; a single token goes through `gpt_step`."""
-        if tokens.shape[1] != 1 or not run.plain:
+        if not run.plain:
             return super().extend(tokens, state, run)
         if self.name not in run.made:
             run.made[self.name] = packed = run.f.pack_gpt(self.decode_weights(run.p))
             maps = [layer for b in self.blocks for layer in (b.mixer.proj, b.ffn.up, b.ffn.down)] + [self.head]
             run.made.update(zip((layer.weight.name for layer in maps), packed.maps))  # prompts read the same memory
+        if tokens.shape[1] != 1:
+            return super().extend(tokens, state, run)
         scores = run.f.gpt_step(tokens[:, 0], run.made[self.name], state.cache, state.scales, state.length)
         state.length += 1
         return scores[:, None]                                                      # (B, 1, V)

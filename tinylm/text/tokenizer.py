@@ -51,6 +51,7 @@ class Tokenizer:
         self._added = {t["id"]: t for t in self._json.get("added_tokens") or []}
         self._special = {i for i, t in self._added.items() if t.get("special")}
         self.end_of_text = vocabulary.get(END_OF_TEXT)
+        self._raw: dict[int, bytes] = {}
         self.kind = "char" if self._is_characters() else self._json["model"]["type"].lower()
         self.digest = self._digest()
         self.name = f"{self.kind}-{self.vocab_size}-{self.digest[:6]}"
@@ -177,6 +178,12 @@ class Tokenizer:
 
         Raises UsageError for a tokenizer that alters the text, where no token has such bytes.
         """
+        raw = self._raw.get(token)
+        if raw is None:  # kept, since text that is written asks for the same few again and again
+            raw = self._raw[token] = self._find_raw_bytes(token)
+        return raw
+
+    def _find_raw_bytes(self, token: int) -> bytes:
         if token in self._special:
             return b""
         if token in self._added:
