@@ -188,8 +188,12 @@ class Callee:
     def __init__(self, function, **options):
         self.py_func = function
         self._options = options
-        self.within = njit(function, nogil=True, error_model="numpy", pipeline_class=CalleeCompiler,
-                           no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False, **options)
+
+    @functools.cached_property
+    def within(self):
+        """The function as kernels call it."""
+        return njit(self.py_func, nogil=True, error_model="numpy", pipeline_class=CalleeCompiler,
+                    no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False, **self._options)
 
     @functools.cached_property
     def alone(self):
@@ -231,10 +235,26 @@ def inlined(function):
 
 
 class Kernel:
-    """A compiled function as Python calls it."""
+    """All parts of a function(part, ..., parts), as Python calls them: see `parallel`.
 
-    def __init__(self, compiled):
-        self.compiled, self.py_func = compiled, compiled.py_func
+    Numba hears of it at the first call: a command calls some twenty of all kernels that it imports.
+    """
+
+    def __init__(self, function, names):
+        self._function, self._names = function, names
+
+    @functools.cached_property
+    def compiled(self):
+        """What numba has made of it."""
+        function, names = self._function, ", ".join(self._names)
+        scope = {"__name__": function.__module__, "_fork": fork, "_share": serial(function)}
+        # Numba wants arguments by name, none of which begins as those here do, and keeps machine code by file and line.
+        before = "\n" * (function.__code__.co_firstlineno - 1)
+        source = f"{before}def {function.__name__}({names}):\n    _fork(_share, parts, ({names},))\n"
+        exec(compile(source, function.__code__.co_filename, "exec"), scope)
+        whole = scope[function.__name__]
+        whole.__doc__ = function.__doc__
+        return _compile(whole)
 
     def __call__(self, *arguments):
         _note(self.compiled, arguments, True)
@@ -250,12 +270,4 @@ def parallel(function):
     names = list(inspect.signature(function).parameters)
     if names[0] != "part" or names[-1] != "parts":
         raise TypeError(f"{function.__name__}{(*names,)}: the first argument is to be part and the last one parts")
-    names = ", ".join(names[2 if names[1] == THREAD else 1:])
-    scope = {"__name__": function.__module__, "_fork": fork, "_share": serial(function)}
-    # Numba wants arguments by name, none of which begins as those here do, and keeps machine code by file and line.
-    before = "\n" * (function.__code__.co_firstlineno - 1)
-    source = f"{before}def {function.__name__}({names}):\n    _fork(_share, parts, ({names},))\n"
-    exec(compile(source, function.__code__.co_filename, "exec"), scope)
-    whole = scope[function.__name__]
-    whole.__doc__ = function.__doc__
-    return Kernel(_compile(whole))
+    return Kernel(function, names[2 if names[1] == THREAD else 1:])
