@@ -4,7 +4,10 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
 import pkgutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,11 +171,21 @@ def test_no_twin_is_hidden_in_a_module():
         assert other in found[ops], f"{name} has no {other}"
 
 
-def test_help_imports_nothing_heavy():
-    import subprocess
-    import sys
-    code = ("import sys; from tinylm.cli.main import main; main(['--help']); "
-            "sys.exit(any(m in sys.modules for m in ('numpy', 'numba', 'rich', 'matplotlib', 'tokenizers')))")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
-    assert done.returncode == 0, "numpy, numba, rich, matplotlib or tokenizers was imported"
-    assert "Commands" in done.stdout
+# What takes longest to import.
+HEAVY = ["numpy", "numba", "rich", "matplotlib", "tokenizers", "http.client"]
+
+
+@pytest.mark.parametrize(("command", "needed"), [
+    ("--help", set()), ("train --help", set()), ("generate --help", set()), ("runs list", set()),
+    ("data list", {"numpy", "rich"}), ("train --data text --steps 1 --context 8 --batch-size 1 --sample-every 0",
+                                       {"numpy", "numba", "matplotlib", "tokenizers"})])
+def test_a_command_imports_nothing_heavy_that_it_does_not_need(command, needed, tmp_path):
+    (tmp_path / "text").write_text("abcd " * 100)
+    code = ("import sys; from tinylm.cli.main import main; code = main(); "
+            f"sys.stderr.write(' '.join(['loaded', *(m for m in {HEAVY} if m in sys.modules)])); sys.exit(code)")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TINYLM_")}
+    environment |= {"PYTHONPATH": str(ROOT.parent), "TINYLM_CACHE_DIR": str(tmp_path), "TINYLM_BACKEND": "numpy"}
+    done = subprocess.run([sys.executable, "-c", code, *command.split()], capture_output=True, text=True, cwd=tmp_path,
+                          env=environment)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stderr.rpartition("loaded")[2].split()) == needed

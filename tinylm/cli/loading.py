@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -151,8 +152,8 @@ def open_data(source: str, documents: str = "auto", size: str | None = None, see
         if source == "stories" and not (size.strip().isdecimal() and len(size) <= 15):
             raise UsageError(f"--size {size}: for stories, give their number, such as 5500")
         wanted["size"] = int(size) if source == "stories" else download.parse_size(size)
-    screen = console(stderr=True)
-    with screen.status(f"preparing {source}") if screen.is_terminal and not quiet else contextlib.nullcontext():
+    with contextlib.nullcontext() if quiet or not sys.stderr.isatty() else \
+            console(stderr=True).status(f"preparing {source}"):
         found = dataset.prepare(source, **wanted)
     for text in found.notes:
         note(text, quiet)

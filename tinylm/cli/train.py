@@ -15,7 +15,7 @@ from .common import SETTINGS, emit_json, note, output_options, threads_option
 SAMPLE_TOKENS = 300
 SAMPLE_TEMPERATURE = 0.8
 DRY_SECONDS = 2.0
-PEAK_SECONDS = 0.1
+PEAK_SECONDS = 0.03  # in 0.1 s, 0.6 % more is found
 
 _PLACEHOLDERS = {"time_budget": "TIME", "warmup": "LENGTH", "schedule": "constant|cosine", "data": "CORPUS|FILE",
                  "documents": "auto|blank-line|whole", "size": "N|SIZE", "vocab": "N|characters",
@@ -256,7 +256,7 @@ def outcome(last) -> dict:
 
 def follow(run, options, model, data, threads, notes, as_json, quiet, **how):
     """Train with a view of it; returns the last event and the path of the report."""
-    from ..report import html, live
+    from ..report import live
     from ..train import ahead
     from ..train.loop import Trainer
     from ..train.signals import stop_on_signals
@@ -272,9 +272,15 @@ def follow(run, options, model, data, threads, notes, as_json, quiet, **how):
             last = live.view(trainer.events(), json=as_json, quiet=quiet,
                              peak_flops=None if quiet else _peak(options.setup.backend))
         except (Diverged, CheckFailed):
-            html.write(run.path)
+            _report(run)
             raise
-    return last, html.write(run.path)
+    return last, _report(run)
+
+
+def _report(run) -> Path:
+    """Write the run's report; returns its path."""
+    from ..report import html
+    return html.write(run.path)
 
 
 def _sampler(model, params, f, data, seed):

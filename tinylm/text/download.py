@@ -6,15 +6,11 @@ it neither takes part of a file nor goes on, in a second run, where a broken one
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import os
 import re
 import shutil
-import ssl
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -208,6 +204,10 @@ def _look_up(name: str) -> _Remote:
 
 def _transfer(name: str, remote: _Remote, part: Path, total: int | None, progress: Progress) -> None:
     """Fetch bytes until the partial file has `total` of them, resuming after every break."""
+    import http.client  # here and below: commands that download nothing shall not wait for them
+    import ssl
+    import urllib.error
+
     fruitless = 0
     while True:
         have = part.stat().st_size if part.exists() else 0
@@ -241,6 +241,9 @@ def _transfer(name: str, remote: _Remote, part: Path, total: int | None, progres
 
 def _receive(name: str, url: str, part: Path, have: int, total: int | None, progress: Progress) -> bool:
     """One request; appends what arrives.  True where the server sent all it announced."""
+    import http.client
+    import urllib.request
+
     last = "" if total is None else total - 1
     request = urllib.request.Request(url, headers={
         "Range": f"bytes={have}-{last}", "Accept-Encoding": "identity", "User-Agent": "tinylm"})
