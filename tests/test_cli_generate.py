@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinylm.ops as ops
-from tinylm import config, models
+from tinylm import config, kernels, models
+from tinylm.cli import generate
 from tinylm.cli.main import main
 from tinylm.generate.evaluate import evaluate
 from tinylm.layers import Parameters
@@ -148,6 +149,24 @@ def test_a_cache_of_bytes_writes_nearly_the_same(answer):
     assert sum(x == y for x, y in zip(full["text"], eight["text"])) > 5, "it begins alike"
     once = answer("generate", "--max-tokens", "40", "--cache-bits", "8")
     assert once["text"] == eight["text"]
+
+
+def test_what_a_token_needs_is_compiled_before_text_appears(ask, monkeypatch):
+    events = []
+
+    def slow_step(*arguments):
+        if not events:
+            time.sleep(1.3)  # a kernel is compiled
+        events.append("token")
+        return gpt_step(*arguments)
+    gpt_step, begin = kernels.gpt_step, generate._Plain.begin
+    monkeypatch.setattr(kernels, "gpt_step", slow_step)
+    monkeypatch.setattr(generate._Plain, "begin", lambda view, prompt: events.append("text") or begin(view, prompt))
+    code, _, err = ask("generate", "--max-tokens", "3")
+    assert code == 0 and events[0] == "token" and "text" in events and "compiling kernels" in err
+    assert "\n3 tokens" in err, "only what is shown is counted"
+    _, _, err = ask("generate", "--max-tokens", "3")
+    assert "compiling" not in err
 
 
 def test_a_model_without_a_cache_has_none_of_bytes(ask, home, tmp_path):

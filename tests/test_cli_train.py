@@ -274,3 +274,14 @@ def test_any_options_are_understood_or_refused_in_a_line(place, monkeypatch, cap
     assert code in (0, 1, 2, 4), err
     assert "Traceback" not in err and "defect" not in err
     assert sum(line.startswith("error: ") for line in err.splitlines()) == (code != 0)
+
+
+def test_samples_do_not_wait_for_the_kernel_that_only_writes(place, say, monkeypatch):
+    from tinylm import kernels
+
+    def compiled(*arguments):
+        raise AssertionError("a kernel that training does not need was asked for")
+    monkeypatch.setattr(kernels, "pack_gpt", compiled)
+    (place / "tiny.toml").write_text(TABLES.replace("sample_every = 0", "sample_every = 1"))
+    code, out, err = say("--config", "tiny.toml", "--data", "text.txt", "--steps", 1)
+    assert code == 0 and "sample step 1/1" in out + err

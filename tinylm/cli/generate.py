@@ -1,7 +1,9 @@
 """`tinylm generate` and `tinylm eval`: what a trained model writes, and how well it predicts."""
 from __future__ import annotations
 
+import itertools
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -77,6 +79,7 @@ def generate(run: str, checkpoint: str | None, prompt: str | None, max_tokens: i
     f = operations(backend)
     view = _Alternatives(trained.tokenizer, top) if top else _Probabilities() if probabilities else _Plain()
     writer = _Writer(trained, f, options, seed, max_tokens, stop, bool(probabilities or top), int(cache_bits))
+    writer.prepare(quiet)
     if interactive:
         from .session import Session
 
@@ -115,6 +118,17 @@ class _Writer:
     def restart(self) -> None:
         """Forget what has been counted."""
         self.tokens, self.finish, self._timed, self._start, self._end = 0, None, 0, None, 0.0
+
+    def prepare(self, quiet: bool) -> None:
+        """Write two tokens for nobody: what a token needs is compiled before any text appears, not in its middle."""
+        told = threading.Timer(1.0, note, ("compiling kernels, which happens once", quiet))
+        told.start()
+        try:
+            for _ in itertools.islice(self.write([], [0]), 2):
+                pass
+        finally:
+            told.cancel()
+            self.restart()
 
     def read(self, prompt: str, quiet: bool):
         """The tokens of a prompt.   Raises UsageError that names characters the vocabulary lacks"""

@@ -93,6 +93,8 @@ class Replaced:
         self._operations = operations
 
     def __getattr__(self, name):
+        if name == "__name__":  # these are no longer the operations of that name: see `Pass.plain`
+            raise AttributeError(name)
         return getattr(self._operations, name)
 
     def bitlinears_forward(self, inp, ternaries, activation_bits=0):
