@@ -274,6 +274,7 @@ def follow(run, options, model, data, threads, notes, as_json, quiet, **how):
         except (Diverged, CheckFailed):
             _report(run)
             raise
+    note("writing the report", quiet)
     return last, _report(run)
 
 

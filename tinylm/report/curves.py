@@ -26,7 +26,7 @@ def loss(record: Record, x: str = "steps", *, title: bool = False, ink: str = "l
     Left axis nats/token, right axis the same loss in bits/byte of the validation text; the entropy
     floor is a dotted line.  `title` names the run, for a figure that stands alone.
     """
-    figure, axes = blank(ink, size)
+    figure, axes = _roomy(ink, size, titled=title, wide=bool(record.bits_per_byte_per_nat))
     if title:
         axes.set_title(_words(f"{record.title} · {record.name}"), loc="left", fontsize=10, color=_INK[ink][0])
     train, val = record.train.column, record.val.column
@@ -64,7 +64,7 @@ def loss(record: Record, x: str = "steps", *, title: bool = False, ink: str = "l
 
 def one(record: Record, key: str, label: str, *, x: str = "steps", ink: str = "light", size=(8.0, 2.3)):
     """One column of the training rows (`lr`, `grad_norm`, `tokens_per_second`) over `x`."""
-    figure, axes = blank(ink, size)
+    figure, axes = _roomy(ink, size)
     at, value = _finite_pairs(record.train.column(AXES[x]), record.train.column(key))
     axes.plot(at, value, color=TRAIN, linewidth=1.2, marker="." if len(at) == 1 else None)
     if not at:
@@ -78,7 +78,7 @@ def one(record: Record, key: str, label: str, *, x: str = "steps", ink: str = "l
 
 def ternary(record: Record, key: str, label: str, *, x: str = "steps", ink: str = "light", size=(4.2, 2.6)):
     """Share of flips or zeros, or the scale, of ternary weights over `x`: of all, and the range of the layers."""
-    figure, axes = blank(ink, size)
+    figure, axes = _roomy(ink, size)
     found = [(row[AXES[x]], total, values) for row, total, values in record.ternary(key)
              if finite(row.get(AXES[x])) and finite(total)]
     at = [a for a, _, _ in found]
@@ -98,7 +98,7 @@ def ternary(record: Record, key: str, label: str, *, x: str = "steps", ink: str 
 
 def norms(record: Record, *, x: str = "steps", ink: str = "light", size=(4.2, 2.6)):
     """Gradient norms of the ternary and of the float parameters over `x`."""
-    figure, axes = blank(ink, size)
+    figure, axes = _roomy(ink, size)
     some = False
     for kind, colour in (("ternary", TRAIN), ("float", VALIDATION)):
         column = [entry.get(kind) if isinstance(entry, dict) else None for entry in record.train.column("grad_norms")]
@@ -118,7 +118,7 @@ def norms(record: Record, *, x: str = "steps", ink: str = "light", size=(4.2, 2.
 def compare(records: Sequence[Record], x: str = "tokens", *, unit: str = "bits_per_byte",
             ink: str = "light", size=(8.0, 4.2)):
     """Validation losses of several runs over `x`, in one unit that holds for all of them."""
-    figure, axes = blank(ink, size)
+    figure, axes = _roomy(ink, size)
     lines = []
     for number, record in enumerate(records):
         at, value = _finite_pairs(record.val.column(AXES[x]), record.val.column(unit))
@@ -177,11 +177,11 @@ def smooth(values: Sequence[float], window: int) -> list[float]:
     return out
 
 
-def blank(ink: str, size):
+def blank(ink: str, size, layout: str | None = "constrained"):
     """A figure and its axes in the house style (no pyplot, which would keep it alive and pick a window system)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout=layout)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.grid(color=_INK[ink][2], linewidth=0.6)
@@ -192,6 +192,18 @@ def blank(ink: str, size):
     if ink == "dark":
         figure.set_facecolor("#17171c")
         axes.set_facecolor("#17171c")
+    return figure, axes
+
+
+def _roomy(ink: str, size, *, titled: bool = False, wide: bool = False):
+    """As `blank`, with fixed room around the axes: to have it measured, matplotlib draws all that is written twice.
+
+    titled, wide    whether there will be a title above, and a second axis at the right
+    """
+    figure, axes = blank(ink, size, layout=None)
+    width, height = size  # inches, as the room is
+    figure.subplots_adjust(left=0.85 / width, right=1 - (0.75 if wide else 0.15) / width, bottom=0.55 / height,
+                           top=1 - (0.35 if titled else 0.15) / height)
     return figure, axes
 
 
