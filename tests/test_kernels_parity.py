@@ -169,8 +169,9 @@ def _another_mask(inp, rate, key):
 
 
 def _writes_one_place_too_far(inp, past_keys, past_values, length, heads, *shape):
-    if length + inp.shape[1] < past_keys.shape[1]:
-        past_keys[:, length + inp.shape[1]] = 0
+    numbers = getattr(past_keys, "codes", past_keys)
+    if length + inp.shape[1] < numbers.shape[1]:
+        numbers[:, length + inp.shape[1]] = 0
     return ops.attention_extend(inp, past_keys, past_values, length, heads, *shape)
 
 
