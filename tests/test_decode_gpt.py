@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tinylm import kernels, ops
 from tinylm.audit import streaming, suite
 from tinylm.audit.gradients import randomised
+from tinylm.errors import UsageError
 from tinylm.kernels import together
 from tinylm.layers import Parameters, Pass
 from tinylm.models import build
@@ -312,6 +313,8 @@ def test_what_does_not_fit_is_named(f):
             (ShapeError, r"scales should be", (two, weights, eight.cache, eight.scales[..., :2], 0))):
         with pytest.raises(error, match=match):
             f.gpt_step(*arguments)
+    with pytest.raises(UsageError, match="a cache of 5 bits: there are those of 8 and 32"):
+        model.start(2, bits=5)
     long = np.zeros((3, 2, 2, 13, 36), np.float32)
     with pytest.raises(ShapeError, match="position 12 was asked for, there are 12"):
         f.gpt_step(two, weights, long, None, 12)
@@ -322,6 +325,7 @@ SCRIPT = """
 import numpy as np
 from tinylm import kernels, models
 from tinylm.audit.gradients import randomised
+from tinylm.errors import UsageError
 from tinylm.kernels import simd
 from tinylm.layers import Parameters, Pass
 for heads, channels in (3, 36), (1, 7), (4, 128):

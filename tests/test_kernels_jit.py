@@ -159,3 +159,15 @@ def test_a_kernel_is_kept_with_all_it_calls_and_needs_no_threads_to_be_running(t
         total, kernels = done.stdout.strip().split(" ", 1)
         assert float(total) == 16
         assert kernels == told
+
+
+def test_numba_hears_of_a_kernel_when_it_is_first_called():
+    code = """
+import gc
+from tinylm import kernels
+from tinylm.kernels.jit import Callee, Kernel
+made = [x for x in gc.get_objects() if isinstance(x, (Callee, Kernel))]
+print(len(made), sum(bool({"compiled", "within", "alone"} & vars(x).keys()) for x in made))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert int(found[0]) > 100 and int(found[1]) == 0

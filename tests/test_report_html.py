@@ -196,6 +196,18 @@ def test_axes_of_the_figure_carry_their_units(finished):
     assert floor.get_ydata()[0] == pytest.approx(0.6931, abs=1e-4)
 
 
+@pytest.mark.parametrize(("lr", "level"), [(3e-3, 1.14), (1.2e-5, 0.012), (0.5, 120.0)])
+def test_what_is_written_around_the_axes_is_inside_the_figure(tmp_path, lr, level):
+    found = record.read(make_run(tmp_path / "run", steps=100, ternary=True, lr=lr, level=level))
+    small = {"size": (4.2, 2.6)}
+    for figure in (curves.loss(found, title=True), curves.loss(found, "time"), curves.one(found, "lr", "learning rate"),
+                   curves.one(found, "lr", "learning rate", **small), curves.norms(found),
+                   curves.one(found, "tokens_per_second", "tokens/s", **small), curves.compare([found]),
+                   *(curves.ternary(found, key, key) for key in ("flips", "zeros", "scale"))):
+        written, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        assert written.x0 >= 0 and written.y0 >= 0 and written.x1 <= width and written.y1 <= height
+
+
 def test_names_that_mean_something_to_matplotlib(tmp_path):
     records = [record.read(make_run(tmp_path / name, steps=40)) for name in ("_a$x^{$", "日本 \u202e\x07")]
     for figure in (curves.compare(records), curves.loss(records[0], title=True), curves.loss(records[1], title=True)):

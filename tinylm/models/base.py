@@ -74,7 +74,7 @@ class Past:
         return [tuple(map(Int8Rows, *block)) for block in zip(self.cache, self.scales)]
 
 
-CACHE_BITS = 32, 8  # of a number of keys and values
+CACHE_BITS = 8, 32  # of a number of keys and values
 
 
 class Attending(LanguageModel):
@@ -83,8 +83,11 @@ class Attending(LanguageModel):
     def start(self, batch: int, capacity: int | None = None, dtype=np.float32, bits: int = 32) -> Past:
         """An empty state for reading `batch` texts of up to `capacity` (default: context) tokens.
 
-        bits    8 for keys and values as int8 codes, a quarter of the memory; else they have the dtype
+        bits      of a number in it: 8 for keys and values as int8 codes, a quarter of the memory; 32 for the dtype
+        Raises    UsageError for other bits
         """
+        if bits not in CACHE_BITS:
+            raise UsageError(f"a cache of {bits} bits: there are those of {' and '.join(map(str, CACHE_BITS))}")
         capacity = min(capacity or self.config.context, self.config.context)
         shape = len(self.blocks), 2, batch, capacity
         if bits == 8:
