@@ -299,5 +299,5 @@ def test_a_bias_has_a_gradient_and_no_bias_has_none_whatever_there_is_to_add_to(
 @pytest.mark.skipif("avx2" not in simd.target_features() or "avx512f" in simd.target_features(),
                     reason="on registers of AVX2")
 def test_panels_that_are_kept_go_past_the_caches():
-    code = _assembly(integers._keep_words, numba.int32[::1], INDEX, INDEX, numba.int32[::1], INDEX)
+    code = _assembly(integers._write, numba.int32[::1], INDEX, numba.boolean, simd.Integers(32, simd.WIDE))
     assert re.search(r"\bvmovnt(ps|dq)\b.*%ymm", code)

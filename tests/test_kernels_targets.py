@@ -252,7 +252,9 @@ def test_the_peak_of_pairs_multiplies_in_every_turn():
     (vector_math.highest, (FLAT,), "vpmaxsd"), (sampling._powers, (FLAT, FLAT, FLOAT, FLOAT), "vpslld"),
     (integers._round_part, (numba.int16[::1], FLAT, FLOAT), "vaddps"),
     (integers._raise_both_tops, (WORDS, FLAT, FLOAT), "vpmaxsd"),
-    (integers._pair_row, (WORDS, FLAT, FLAT, FLAT), "vaddps")])
+    (integers._panel_words, (WORDS, INDEX, INDEX, numba.boolean, FLAT, INDEX, INDEX, INDEX, FLAT, INDEX, FLAT, INDEX,
+                             INDEX, simd.Vector(simd.WIDE)), "vpslld"),
+    (integers._four_strips, (WORDS, INDEX, INDEX, FLAT, INDEX, INDEX, INDEX, FLAT, INDEX, FLAT, INDEX), "vpslld")])
 def test_rows_are_rounded_and_compared_a_register_at_a_time(function, arguments, instruction):
     assert "%ymm" in _loop(_assembly(function, *arguments), instruction)
 

@@ -17,7 +17,7 @@ from .fork import thread_count
 from .jit import inlined, parallel, serial, serial_in_order
 from .quantize import largest, quantize_below, to_code
 from .recording import also
-from .registers import ALONE, ask_rows, ask_tile, get, put
+from .registers import ALONE, ask, ask_rows, ask_tile, get, put
 from .rows import CHUNK_ROWS, PLAIN, add_row, finish_rows, parts_for, threads_of
 from .simd import (
     BYTES_TOGETHER,
@@ -27,11 +27,16 @@ from .simd import (
     add_integers,
     add_pairs,
     byte_sums,
+    code_pairs,
     copy_eight,
+    eight,
     integers,
+    lanes,
     load,
     load_integers,
+    multiply,
     multiply_add,
+    prefetch,
     settle,
     spread,
     spread_integer,
@@ -43,11 +48,13 @@ from .simd import (
     wide,
 )
 
+FOUR = 4 * ROWS                      # columns of four strips
 EIGHT = 8                            # words that are copied, or turned, together: no fewer than ROWS
 PAIRS = CHUNK // 2                   # words of a chunk
 STRIP = PAIRS * ROWS + EIGHT         # words of a tile and a chunk, and room for what is written beyond them
 TOGETHER = 512                       # columns that are rounded together, at most: longer pieces of rows come faster
 BYTE_WORDS = BYTES_TOGETHER // 4
+AHEAD = 16                           # rows that are asked for before they are rounded
 LEAST_PRODUCT = 1 << 21              # multiplications of a part, where there is more than one for each thread
 _TOP, _LEAST, _STEP = np.float32(LARGEST), np.float32(SMALLEST), np.float32(1 / LARGEST)
 _ZERO, _NAN, _INFINITE = np.float32(0), np.float32(np.nan), np.float32(np.inf)
@@ -122,13 +129,6 @@ def _raise_tops(tops, x):
 
 
 @serial
-def _pair_row(words, x0, x1, inverse):
-    for c in range(x0.size):
-        low, high = to_code(x0[c] * inverse[c]), to_code(x1[c] * inverse[c])
-        words[c] = np.int32(np.int32(high << _HALF_WORD) | np.int32(low & _LOW))
-
-
-@serial
 def _pair_codes(words, x0, x1):
     for c in range(x0.size):
         words[c] = np.int32(np.int32(np.int32(x1[c]) << _HALF_WORD) | np.int32(np.int32(x0[c]) & _LOW))
@@ -153,47 +153,126 @@ def _column_steps(steps, inverse, tops):
         inverse[c], steps[c] = _steps(np.int32(tops[c]).view(np.float32))
 
 
-@parallel
-def _round_columns(part, thread, words, steps, x, N, K, width, together, between, of_chunk, zeros, scratch, parts):
-    """Words of the columns of x (K, N), flat, in panels or strips of `width` columns.
+@inlined
+def _times(numbers, factor, n):
+    """Numbers of a row n, times its factor where there is one."""
+    return multiply(numbers, spread(factor, n, numbers)) if factor.size else numbers
 
-    steps     (chunks, columns of all panels), or none for integers as they stand
+
+@inlined
+def _write(words, at, past, pairs):
+    if past:
+        store_integers_past(words, at, pairs)
+    else:
+        store_integers(words, at, pairs)
+
+
+@serial
+def _panel_words(words, at, width, past, x, first, apart, rows, factor, n, inverse, column, columns, like):
+    """Words of the codes of a panel, or strip, from words[at] on: two rows of x make a row of words.
+
+    Rows are read where they stand, and words written one after the other.
+
+    x, first, apart   flat; where the panel's first row begins, and from row to row
+    factor, n         of the first row and those after it, or none
+    inverse, column   what columns are multiplied with, from inverse[column] on
+    columns           that are read; the others of `like`, beyond the edge of x, are taken for 0
+    past              whether words are written past the caches
+    """
+    by = load(inverse, column, like)
+    for k in range(0, rows, 2):
+        row, low, high = first + k * apart, like, like
+        prefetch(x, row + AHEAD * apart)
+        prefetch(x, row + (AHEAD + 1) * apart)
+        if columns == lanes(like) and k + 1 < rows:
+            low = multiply(_times(load(x, row, like), factor, n + k), by)
+            high = multiply(_times(load(x, row + apart, like), factor, n + k + 1), by)
+        else:
+            low = multiply(_times(get(x, row, like, columns), factor, n + k), by)
+            if k + 1 < rows:
+                high = multiply(_times(get(x, row + apart, like, columns), factor, n + k + 1), by)
+        _write(words, at + k // 2 * width, past, code_pairs(low, high))
+
+
+@inlined
+def _strip_of_pair(words, at, x, row, apart, factor, n, by):
+    store_integers(words, at, code_pairs(multiply(_times(load(x, row, by), factor, n), by),
+                                         multiply(_times(load(x, row + apart, by), factor, n + 1), by)))
+
+
+@serial
+def _four_strips(words, at, between, x, first, apart, rows, factor, n, inverse, column):
+    """As `_panel_words`, for strips side by side: they share cache lines of x.  rows: an even number"""
+    by0, by1 = load(inverse, column, eight()), load(inverse, column + ROWS, eight())
+    by2, by3 = load(inverse, column + 2 * ROWS, eight()), load(inverse, column + 3 * ROWS, eight())
+    for k in range(0, rows, 2):
+        row, to = first + k * apart, at + k // 2 * ROWS
+        ask(x, row + AHEAD * apart, FOUR)
+        ask(x, row + (AHEAD + 1) * apart, FOUR)
+        _strip_of_pair(words, to, x, row, apart, factor, n + k, by0)
+        _strip_of_pair(words, to + between, x, row + ROWS, apart, factor, n + k, by1)
+        _strip_of_pair(words, to + 2 * between, x, row + 2 * ROWS, apart, factor, n + k, by2)
+        _strip_of_pair(words, to + 3 * between, x, row + 3 * ROWS, apart, factor, n + k, by3)
+
+
+@serial
+def _columns_words(words, at, width, between, past, x, first, apart, rows, factor, n, inverse, columns):
+    """`_panel_words` of all panels, or strips, of so many columns."""
+    left = 0
+    if width == ROWS:  # eight are written where a strip has six; what is too much is written over by the next row
+        while left + FOUR + EIGHT <= columns and rows % 2 == 0:
+            _four_strips(words, at, between, x, first + left, apart, rows, factor, n, inverse, left)
+            left += FOUR
+            at += 4 * between
+    while left < columns:
+        if width == ROWS:
+            _panel_words(words, at, width, False, x, first + left, apart, rows, factor, n, inverse, left,
+                         min(EIGHT, columns - left), eight())
+        else:
+            _panel_words(words, at, width, past, x, first + left, apart, rows, factor, n, inverse, left,
+                         min(WIDE, columns - left), wide())
+        left += width
+        at += between
+
+
+@parallel
+def _round_columns(part, thread, words, steps, x, N, K, width, together, between, of_chunk, scratch, parts):
+    """Words of the columns of float32 x (K, N), flat, in panels or strips of `width` columns.
+
+    steps     (chunks, columns of all panels)
     between   words from panel to panel, of_chunk from chunk to chunk
-    scratch   int32 (threads, 3, columns that are rounded together and EIGHT more)
+    scratch   int32 (threads, 2, columns that are rounded together and EIGHT more)
     """
     panels, chunks = (N + width - 1) // width, (K + CHUNK - 1) // CHUNK
     groups = (panels + together - 1) // together
-    row, tops = scratch[thread, 0], scratch[thread, 1]
-    inverse = scratch[thread, 2].view(np.float32)
+    tops, inverse = scratch[thread, 0], scratch[thread, 1].view(np.float32)
     for task in range(chunks * groups * part // parts, chunks * groups * (part + 1) // parts):
         chunk, panel = task // groups, task % groups * together
         low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, K)
         first = panel * width
         columns = min(together * width, N - first)
-        at = chunk * of_chunk + panel * between
-        row[columns:] = 0
-        if steps.size:
-            tops[:] = 0
-            for k in range(low, high):
-                _raise_tops(tops[:columns], x[k * N + first:k * N + first + columns])
-            _column_steps(steps[chunk, first:first + columns], inverse, tops[:columns])
-            if first + columns == N:
-                steps[chunk, N:] = _ZERO
-        for k in range(low, high, 2):
-            x0 = x[k * N + first:k * N + first + columns]
-            x1 = x[(k + 1) * N + first:(k + 1) * N + first + columns] if k + 1 < K else zeros[:columns]
-            if steps.size:
-                _pair_row(row[:columns], x0, x1, inverse)
-            else:
-                _pair_codes(row[:columns], x0, x1)
-            _spread_words(words, at + (k - low) // 2 * width, width, between, row, columns)
+        tops[:columns] = 0
+        for k in range(low, high):
+            _raise_tops(tops[:columns], x[k * N + first:k * N + first + columns])
+        _column_steps(steps[chunk, first:first + columns], inverse, tops[:columns])
+        inverse[columns:] = _ZERO
+        if first + columns == N:
+            steps[chunk, N:] = _ZERO
+        _columns_words(words, chunk * of_chunk + panel * between, width, between, False, x, low * N + first, N,
+                       high - low, _NO_FACTOR, low, inverse, columns)
 
 
-@serial_in_order
-def _scaled_pair_row(words, x0, x1, factor0, factor1, inverse):
-    for c in range(x0.size):
-        low, high = to_code((x0[c] * factor0) * inverse[c]), to_code((x1[c] * factor1) * inverse[c])
-        words[c] = np.int32(np.int32(high << _HALF_WORD) | np.int32(low & _LOW))
+@parallel
+def _pair_columns(part, thread, words, x, N, K, width, between, of_chunk, zeros, scratch, parts):
+    """As `_round_columns`, for integers x as they stand.   scratch: int32 (threads, columns of all panels and EIGHT)"""
+    row = scratch[thread]
+    row[N:] = 0
+    count = (K + 1) // 2
+    for pair in range(count * part // parts, count * (part + 1) // parts):
+        chunk, k = pair // PAIRS, 2 * pair
+        x1 = x[(k + 1) * N:(k + 2) * N] if k + 1 < K else zeros
+        _pair_codes(row[:N], x[k * N:(k + 1) * N], x1)
+        _spread_words(words, chunk * of_chunk + pair % PAIRS * width, width, between, row, N)
 
 
 @serial_in_order
@@ -237,40 +316,25 @@ def _take_row(codes, row_steps, minus_sums, sums, tops, n, x, factor):
 
 
 @serial
-def _take_columns(words, at, steps, scratch, tops, x, factor, first, rows, width, between, zeros):
-    """Words, from `at` on, and steps of the columns of some rows of factor x, from the first on; tops: see
-    `_take_row`.
+def _take_columns(words, at, steps, scratch, x, factor, n, rows, width, between):
+    """Words, from `at` on, and steps of the columns of some rows of factor x.
 
-    scratch    int32 (3, columns of all panels or strips and EIGHT more)
+    x          those rows, flat, the first of which is number n of the factor
+    scratch    int32 (2, columns of all panels or strips and EIGHT more); the first: tops, see `_take_row`
     """
-    M = tops.size
-    row, inverse = scratch[0], scratch[2].view(np.float32)
-    _column_steps(steps[:M], inverse, tops)
-    steps[M:] = _ZERO
-    for n in range(0, rows, 2):
-        x0, x1 = x[first + n], x[first + n + 1] if n + 1 < rows else zeros
-        if factor.size:
-            factor1 = factor[first + n + 1] if n + 1 < rows else _ZERO
-            _scaled_pair_row(row[:M], x0, x1, factor[first + n], factor1, inverse)
-        else:
-            _pair_row(row[:M], x0, x1, inverse)
-        if width == WIDE and words.size >= ALIGNED:
-            _keep_words(words, at + n // 2 * WIDE, between, row, M)
-        else:
-            _spread_words(words, at + n // 2 * width, width, between, row, M)
+    M = x.size // rows
+    inverse = scratch[1].view(np.float32)
+    _column_steps(steps[:M], inverse, scratch[0, :M])
+    inverse[M:], steps[M:] = _ZERO, _ZERO
+    # Panels are not multiplied before the backward pass.
+    _columns_words(words, at, width, between, width == WIDE and words.size >= ALIGNED, x, _FIRST, M, rows, factor, n,
+                   inverse, M)
     settle()
-
-
-@serial
-def _keep_words(words, at, between, row, columns):
-    """`_spread_words` for panels, which are not multiplied before the backward pass."""
-    for panel in range((columns + WIDE - 1) // WIDE):
-        store_integers_past(words, at + panel * between, load_integers(row, panel * WIDE))
 
 
 @parallel
 def _round_both(part, thread, codes, row_steps, minus_sums, sums, words, column_steps, x, factor, width, between,
-                of_chunk, zeros, scratch, parts):
+                of_chunk, scratch, parts):
     """Codes of the rows of x (N, M), as `_round_rows`, and words of the columns of factor x, as `_round_columns`.
 
     A chunk of rows is read twice, not four times as by those two.  Codes of 8 bits have one step a row, and
@@ -278,16 +342,14 @@ def _round_both(part, thread, codes, row_steps, minus_sums, sums, words, column_
     `rows.sums_of_chunks` writes, or none.
     """
     N, M = x.shape
-    chunks = column_steps.shape[0]
-    tops = scratch[thread, 1, :M]
-    scratch[thread, 0, M:] = 0
+    chunks, flat, tops = column_steps.shape[0], x.reshape(-1), scratch[thread, 0, :M]
     for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
         low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, N)
         tops[:] = 0
         for n in range(low, high):
             _take_row(codes, row_steps, minus_sums, sums, tops, n, x[n], factor)
-        _take_columns(words, chunk * of_chunk, column_steps[chunk], scratch[thread], tops, x, factor, low, high - low,
-                      width, between, zeros)
+        _take_columns(words, chunk * of_chunk, column_steps[chunk], scratch[thread], flat[low * M:high * M], factor, low,
+                      high - low, width, between)
 
 
 @serial
@@ -337,14 +399,17 @@ def _columns(x, layout):
     K, N = x.shape
     width, between, of_chunk, size = layout(K, N)
     panels, threads = -(-N // width), thread_count()
-    across, together = panels * width, -(-panels // max(-(-N // TOGETHER), -(-threads // _chunks(K)) if K else 1))
-    words = memory.empty(size, np.int32)
-    steps = memory.empty((_chunks(K) if x.dtype != np.int8 else 0, across))
-    tasks = _chunks(K) * -(-across // (together * width))
+    across, words = panels * width, memory.empty(size, np.int32)
+    if x.dtype == np.int8:
+        parts = parts_for(x.size)
+        _pair_columns(words, x.reshape(-1), N, K, width, between, of_chunk, np.zeros(N, np.int8),
+                      memory.empty((threads_of(parts), across + EIGHT), np.int32), parts)
+        return words, memory.empty((0, across))
+    together = -(-panels // max(-(-N // TOGETHER), -(-threads // _chunks(K)) if K else 1))
+    steps, tasks = memory.empty((_chunks(K), across)), _chunks(K) * -(-across // (together * width))
     parts = min(tasks, parts_for(x.size))
     _round_columns(words, steps, x.reshape(-1), N, K, width, together, between, of_chunk,
-                   np.zeros(together * width, x.dtype),
-                   memory.empty((threads_of(parts), 3, together * width + EIGHT), np.int32), parts)
+                   memory.empty((threads_of(parts), 2, together * width + EIGHT), np.int32), parts)
     return words, steps
 
 
@@ -391,7 +456,7 @@ def _room(N, M, layout):
 
 
 def _scratch(parts, steps):
-    return memory.empty((threads_of(parts), 3, steps.shape[1] + EIGHT), np.int32)
+    return memory.empty((threads_of(parts), 2, steps.shape[1] + EIGHT), np.int32)
 
 
 def _round(codes, row_steps, minus_sums, x, factor, sums=_NO_FLOATS, layout=_strips_of):
@@ -400,8 +465,7 @@ def _round(codes, row_steps, minus_sums, x, factor, sums=_NO_FLOATS, layout=_str
     words, steps, places = _room(N, M, layout)
     parts = min(len(steps), parts_for(x.size))
     factor = _NO_FACTOR if factor is None else factor
-    _round_both(codes, row_steps, minus_sums, sums, words, steps, x, factor, *places, np.zeros(M, np.float32),
-                _scratch(parts, steps), parts)
+    _round_both(codes, row_steps, minus_sums, sums, words, steps, x, factor, *places, _scratch(parts, steps), parts)
     return words, steps
 
 
@@ -552,16 +616,15 @@ def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N
 
 @parallel
 def _product_both(part, thread, start, css, a, row_steps, b, column_steps, M, N, K, after, positive, codes,
-                  code_steps, minus_sums, sums, words, word_steps, no_factor, width, between, of_chunk, zeros, scratch,
-                  near, parts):
+                  code_steps, minus_sums, sums, words, word_steps, no_factor, width, between, of_chunk, scratch, near,
+                  parts):
     """The product of `_product_pairs`, of which nothing remains but what `_round_both` would make of it.
 
     near    (threads, CHUNK N) for the rows of a chunk
     """
     chunks, count = word_steps.shape[0], (K + 1) // 2
-    flat, tops = near[thread], scratch[thread, 1, :N]
+    flat, tops = near[thread], scratch[thread, 0, :N]
     x = flat.reshape(CHUNK, N)
-    scratch[thread, 0, N:] = 0
     for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
         low, rows = chunk * CHUNK, min(CHUNK, M - chunk * CHUNK)
         tops[:] = 0
@@ -570,8 +633,8 @@ def _product_both(part, thread, start, css, a, row_steps, b, column_steps, M, N,
                          K, after, positive[low * N:], t, t + 1, _FIRST, N)
             for n in range(t * ROWS, min(rows, t * ROWS + ROWS)):
                 _take_row(codes, code_steps, minus_sums, sums, tops, low + n, x[n], no_factor)
-        _take_columns(words, chunk * of_chunk, word_steps[chunk], scratch[thread], tops, x, no_factor, _FIRST, rows,
-                      width, between, zeros)
+        _take_columns(words, chunk * of_chunk, word_steps[chunk], scratch[thread], flat[:rows * N], no_factor, _FIRST,
+                      rows, width, between)
 
 
 def shared_evenly(M):
@@ -587,8 +650,8 @@ def multiply_both(start, css, a, panels, column_steps, N, after, sums=_NO_FLOATS
     words, steps, places = _room(M, N, _panels_of if as_panels else _strips_of)
     parts = len(steps)
     _product_both(start, css, a.words.reshape(-1), a.steps, panels, column_steps, M, N, K, *after, codes.view(np.int16),
-                  code_steps, _NO_INTEGERS, sums, words, steps, _NO_FACTOR, *places, np.zeros(N, np.float32),
-                  _scratch(parts, steps), memory.empty((threads_of(parts), CHUNK * N)), parts)
+                  code_steps, _NO_INTEGERS, sums, words, steps, _NO_FACTOR, *places, _scratch(parts, steps),
+                  memory.empty((threads_of(parts), CHUNK * N)), parts)
     return BothWays((M, N), None, codes, code_steps, words, steps)
 
 

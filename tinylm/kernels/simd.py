@@ -13,6 +13,7 @@ A type may be several hardware registers wide; LLVM splits it.
     spread(a, i, like)        a[i] in every lane
     multiply_add(c, x, y)     c + x y in each lane
     add(x, y), subtract(x, y) x + y and x - y in each lane
+    multiply(x, y)            x y in each lane
     store(a, i, v)            writes v to a[i], a[i+1], ...
     load_some, store_some     the same for the first `count` lanes only
 
@@ -67,6 +68,8 @@ WIDE = _panel_width()     # its columns, in float32
 HALF, NARROW = WIDE // 2, WIDE // 4
 
 _f32, _i32 = ir.FloatType(), ir.IntType(32)
+# What has flags of its own does not get those of `jit.FASTMATH`; this one only says that 0 and -0 are alike.
+_AS_WRITTEN = ("nsz",)
 
 
 class Vector(types.Type):
@@ -177,6 +180,12 @@ def add(typingctx, x, y):
 @intrinsic
 def subtract(typingctx, x, y):
     return x(x, y), lambda context, builder, sig, args: builder.fsub(*args)
+
+
+@intrinsic
+def multiply(typingctx, x, y):
+    """x y in each lane, rounded by itself: never fused with an addition."""
+    return x(x, y), lambda context, builder, sig, args: builder.fmul(*args, flags=_AS_WRITTEN)
 
 
 @intrinsic
@@ -376,7 +385,7 @@ def load_integers(typingctx, a, i):
 @intrinsic
 def store_integers(typingctx, a, i, v):
     def emit(context, builder, sig, args):
-        builder.store(args[2], _address(context, builder, sig, args, _ints.llvm), align=4)
+        builder.store(args[2], _address(context, builder, sig, args, v.llvm), align=4)
         return context.get_dummy_value()
     return types.void(a, types.intp, v), emit
 
@@ -388,11 +397,27 @@ def store_integers_past(typingctx, a, i, v):
     Other threads may read it after `settle`.
     """
     def emit(context, builder, sig, args):
-        place = _address(context, builder, sig, args, _ints.llvm)
-        written = builder.store(args[2], place, align=min(64, 4 * _ints.lanes))
+        place = _address(context, builder, sig, args, v.llvm)
+        written = builder.store(args[2], place, align=min(64, 4 * v.lanes))
         written.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(_i32, 1)]))
         return context.get_dummy_value()
     return types.void(a, types.intp, v), emit
+
+
+_ROUNDER = np.float32(3 << 22)  # added to a small number it leaves the nearest integer in the last bits, halves to even
+
+
+@intrinsic
+def code_pairs(typingctx, low, high):
+    """Words of the integers nearest to `low` and `high`, |x| < 2^15: see `quantize.to_code`."""
+    def emit(context, builder, sig, args):
+        rounder = ir.Constant(low.llvm, [float(_ROUNDER)] * low.lanes)
+        below, above = (builder.bitcast(builder.fadd(value, rounder, flags=_AS_WRITTEN), words.llvm) for value in args)
+        # The rounder's own last 16 bits are 0.
+        return builder.or_(builder.and_(below, ir.Constant(words.llvm, [0xFFFF] * low.lanes)),
+                           builder.shl(above, ir.Constant(words.llvm, [16] * low.lanes)))
+    words = Integers(32, low.lanes)
+    return words(low, low), emit
 
 
 @intrinsic
