@@ -106,12 +106,10 @@ def _widen_row(codes, x):
 
 @parallel
 def _round_rows(part, codes, steps, x, parts):
-    """codes int16 (N, K rounded up to be even) and steps (chunks, N or more, 0 beyond) of x (N, K)."""
+    """codes int16 (N, K rounded up to be even) and steps (chunks, N) of x (N, K)."""
     N = x.shape[0]
     for n in range(N * part // parts, N * (part + 1) // parts):
         _round_row(codes[n], steps, n, x[n])
-    if part == parts - 1:
-        steps[:, N:] = _ZERO
 
 
 @parallel
@@ -373,6 +371,25 @@ def _turn_all(part, panels, words, N, count, parts):
         _turn(panels, panel * WIDE * count, words, panel * WIDE * count, min(WIDE, N - panel * WIDE), count)
 
 
+@parallel
+def _round_turned(part, thread, panels, steps, x, scratch, parts):
+    """Panels, and steps, of a matrix whose N columns are the rows of x (N, K).
+
+    scratch    int32 (threads, WIDE K/2): codes of a panel as they come, row by row
+    """
+    N, K = x.shape
+    count, rows = (K + 1) // 2, scratch[thread]
+    codes = rows.view(np.int16).reshape(WIDE, 2 * count)
+    whole = (N + WIDE - 1) // WIDE
+    for panel in range(whole * part // parts, whole * (part + 1) // parts):
+        first = panel * WIDE
+        for r in range(min(WIDE, N - first)):
+            _round_row(codes[r], steps, first + r, x[first + r])
+        _turn(panels, first * count, rows, _FIRST, min(WIDE, N - first), count)
+    if part == parts - 1:
+        steps[:, N:] = _ZERO
+
+
 def _turned(words, N, count):
     """Panels of a matrix whose N columns are the rows of words (N, count)."""
     panels = memory.empty(-(-N // WIDE) * WIDE * count, np.int32)
@@ -384,10 +401,10 @@ def _chunks(K):
     return -(-K // CHUNK)
 
 
-def round_rows(x, room=0):
-    """(words (N, K/2), steps (chunks, N, or `room` if that is more)) of float32 x (N, K)."""
+def round_rows(x):
+    """(words (N, K/2), steps (chunks, N)) of float32 x (N, K)."""
     N, K = x.shape
-    words, steps = memory.empty((N, -(-K // 2)), np.int32), memory.empty((_chunks(K), max(N, room)))
+    words, steps = memory.empty((N, -(-K // 2)), np.int32), memory.empty((_chunks(K), N))
     _round_rows(words.view(np.int16), steps, x, parts_for(x.size))
     return words, steps
 
@@ -509,12 +526,15 @@ def round_panels(b, transposed):
         (K, N), (panels, steps) = b.shape, _columns(b, _panels_of)
     else:
         N, K = b.shape
+        count, across = -(-K // 2), -(-N // WIDE) * WIDE
         if b.dtype == np.int8:
-            words, steps = memory.empty((N, -(-K // 2)), np.int32), memory.empty((0, N))
+            words, steps = memory.empty((N, count), np.int32), memory.empty((0, N))
             _widen_rows(words.view(np.int16), b, parts_for(b.size))
+            panels = _turned(words, N, count)
         else:
-            words, steps = round_rows(b, -(-N // WIDE) * WIDE)
-        panels = _turned(words, N, words.shape[1])
+            panels, steps = memory.empty(across * count, np.int32), memory.empty((_chunks(K), across))
+            parts = min(max(1, across // WIDE), parts_for(b.size))
+            _round_turned(panels, steps, b, memory.empty((threads_of(parts), WIDE * count), np.int32), parts)
     return panels, steps if steps.size else np.ones((_chunks(K), -(-N // WIDE) * WIDE), np.float32)
 
 
