@@ -16,7 +16,7 @@ import tinylm
 from tinylm import kernels, ops
 
 ROOT = Path(tinylm.__file__).parent
-FLOORS = [{"config", "units", "threads", "errors", "presets"}, {"ops"}, {"kernels"}, {"layers"}, {"models"},
+FLOORS = [{"config", "units", "threads", "errors", "interrupts", "presets"}, {"ops"}, {"kernels"}, {"layers"}, {"models"},
           {"text", "train", "generate", "audit"}, {"report"}, {"classroom"},
           {"cli"}]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -285,6 +285,13 @@ def test_what_a_time_budget_lost_comes_again_with_the_same_bits(tmp_path_factory
     assert again.plan.points[:len(plan.points) - 1] == plan.points[:-1]
 
 
+def test_there_is_something_to_save_from_the_first_plan_on(tmp_path):
+    made, found = trainer(tmp_path / "run"), []
+    for event in made.events():
+        found.append((isinstance(event, Started), made.stop()))
+    assert found[0] == (True, False) and found[-1] == (False, True)
+
+
 def test_measuring_changes_nothing(tmp_path):
     made = trainer(tmp_path / "run")
     before = bits(made)

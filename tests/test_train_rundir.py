@@ -43,6 +43,19 @@ def test_new_runs_are_named_and_latest_leads_to_the_newest_that_began(tmp_path):
     assert not three.path.exists() and rundir.find("latest", tmp_path) == two.path
 
 
+@pytest.mark.parametrize("began", [False, True])
+def test_a_new_run_that_is_stopped_before_it_begins_leaves_no_folder(began, tmp_path):
+    with pytest.raises(KeyboardInterrupt), RunDir.create("gpt-x", tmp_path / "new") as run:
+        if began:
+            run.say("running")
+        raise KeyboardInterrupt
+    assert run.path.exists() == began
+    (tmp_path / "old" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt), RunDir(tmp_path / "old"):
+        raise KeyboardInterrupt
+    assert (tmp_path / "old" / "checkpoints").exists()
+
+
 def test_a_run_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match="no run 'x' and none in"):
         rundir.find("x", tmp_path / "none")

@@ -5,7 +5,6 @@ that `--cpu-threads` can be honoured before numpy and numba are imported.
 """
 from __future__ import annotations
 
-import gc
 import importlib
 import os
 import sys
@@ -31,8 +30,6 @@ COMMANDS = {
     "doctor": ("doctor", "doctor", "What this machine has and how it is used."),
     "warmup": ("doctor", "warmup", "Compile every kernel now."),
 }
-
-OBJECTS_BETWEEN_SEARCHES = 500_000  # for cycles of them
 
 
 class LazyGroup(click.Group):
@@ -111,13 +108,3 @@ def _report(error: Exception) -> int:
         text, code = f"unexpected {type(error).__name__}: {error} (a defect of tinylm; --traceback shows where)", 1
     click.echo("error: " + " ".join(text.split()), err=True)
     return code
-
-
-def entry() -> None:
-    """The installed script."""
-    # Python looks for cycles among all objects again and again while they become more. What a command imports and
-    # compiles stays, and a training step makes none, so that took 0.2 s of a start and found next to nothing.
-    gc.set_threshold(OBJECTS_BETWEEN_SEARCHES)
-    code = main()
-    gc.freeze()  # the process ends: to look for cycles once more, to take them apart, took 0.5 s
-    sys.exit(code)

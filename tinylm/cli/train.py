@@ -256,10 +256,10 @@ def outcome(last) -> dict:
 
 def follow(run, options, model, data, threads, notes, as_json, quiet, **how):
     """Train with a view of it; returns the last event and the path of the report."""
+    from ..interrupts import stop_on_signals
     from ..report import live
     from ..train import ahead
     from ..train.loop import Trainer
-    from ..train.signals import stop_on_signals
     from .loading import operations
 
     f = operations(options.setup.backend)

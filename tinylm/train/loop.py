@@ -153,9 +153,13 @@ class Trainer:
 
     # -- what a caller uses -------------------------------------------------------------------------
 
-    def stop(self) -> None:
-        """Finish the step, save, yield Interrupted.  May be called from a signal handler."""
+    def stop(self) -> bool:
+        """Finish the step, save, yield Interrupted.  May be called from a signal handler.
+
+        Returns whether anything has begun that will be saved: while kernels are compiled for the first step, nothing has.
+        """
         self._stop = True
+        return self._began is not None
 
     def events(self) -> Iterator[Event]:
         """Train; see `tinylm.train.events`.

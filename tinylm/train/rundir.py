@@ -120,6 +120,7 @@ class RunDir:
         self._lock = _lock(path)
         self._metrics = None
         self._latest: Path | None = None
+        self._new = False
 
     @classmethod
     def create(cls, preset: str, out: str | os.PathLike | None = None, base: Path = RUNS) -> RunDir:
@@ -141,7 +142,7 @@ class RunDir:
                                      "another --out starts one")
                 raise UsageError(f"--out {path} is not empty: it holds {held[0]}")
             run.checkpoints.mkdir()
-            run._latest = base / "latest" if out is None else None
+            run._latest, run._new = base / "latest" if out is None else None, True
         except FileExistsError:
             raise UsageError(f"--out {path}: there is a file of that name") from None
         except OSError as error:
@@ -155,8 +156,11 @@ class RunDir:
     def __enter__(self) -> RunDir:
         return self
 
-    def __exit__(self, *_) -> None:
-        self.close()
+    def __exit__(self, kind, *_) -> None:
+        if kind is not None and self._new and not (self.path / "STATUS").exists():
+            self.abandon()  # stopped before training could begin
+        else:
+            self.close()
 
     def close(self) -> None:
         """Let go of the folder."""
