@@ -16,8 +16,8 @@ import tinylm
 from tinylm import kernels, ops
 
 ROOT = Path(tinylm.__file__).parent
-FLOORS = [{"config", "units", "threads", "errors", "interrupts", "presets"}, {"ops"}, {"kernels"}, {"layers"}, {"models"},
-          {"text", "train", "generate", "audit"}, {"report"}, {"classroom"},
+FLOORS = [{"config", "units", "threads", "errors", "interrupts", "presets"}, {"ops"}, {"kernels"}, {"layers"},
+          {"models"}, {"text", "train", "generate", "audit"}, {"report"}, {"classroom"},
           {"cli"}]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 ENTRANCES = {"__init__", "__main__"}  # the package's version, and `python -m tinylm`

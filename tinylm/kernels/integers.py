@@ -346,8 +346,8 @@ def _round_both(part, thread, codes, row_steps, minus_sums, sums, words, column_
         tops[:] = 0
         for n in range(low, high):
             _take_row(codes, row_steps, minus_sums, sums, tops, n, x[n], factor)
-        _take_columns(words, chunk * of_chunk, column_steps[chunk], scratch[thread], flat[low * M:high * M], factor, low,
-                      high - low, width, between)
+        _take_columns(words, chunk * of_chunk, column_steps[chunk], scratch[thread], flat[low * M:high * M], factor,
+                      low, high - low, width, between)
 
 
 @serial

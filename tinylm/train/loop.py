@@ -156,7 +156,7 @@ class Trainer:
     def stop(self) -> bool:
         """Finish the step, save, yield Interrupted.  May be called from a signal handler.
 
-        Returns whether anything has begun that will be saved: while kernels are compiled for the first step, nothing has.
+        Returns whether anything has begun that will be saved; nothing has while kernels are compiled at the start.
         """
         self._stop = True
         return self._began is not None
