@@ -493,7 +493,7 @@ def test_colours_only_where_they_are_wanted(terminal):
 
 
 def test_a_reader_that_leaves_is_no_error(home):
-    process = subprocess.Popen([sys.executable, "-m", "tinylm", "generate", "--max-tokens", "3000"], cwd=home,
+    process = subprocess.Popen([sys.executable, "-m", "tinylm", "generate", "--max-tokens", "3000", "-q"], cwd=home,
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                env={**os.environ, "PYTHONPATH": str(Path(models.__file__).parents[2])})
     process.stdout.read(3)
