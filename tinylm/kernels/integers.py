@@ -56,6 +56,7 @@ TOGETHER = 512                       # columns that are rounded together, at mos
 BYTE_WORDS = BYTES_TOGETHER // 4
 AHEAD = 16                           # rows that are asked for before they are rounded
 LEAST_PRODUCT = 1 << 21              # multiplications of a part, where there is more than one for each thread
+PIECES = 8                           # parts of a product for each thread: there is nothing to copy for each of them
 _TOP, _LEAST, _STEP = np.float32(LARGEST), np.float32(SMALLEST), np.float32(1 / LARGEST)
 _ZERO, _NAN, _INFINITE = np.float32(0), np.float32(np.nan), np.float32(np.inf)
 _LOW, _HALF_WORD, _MAGNITUDE = np.int32(0xFFFF), np.int32(16), np.int32(0x7FFFFFFF)
@@ -629,7 +630,7 @@ def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N
         unscaled, steps = steps[:, :M], memory.empty(steps.shape)
         also(np.multiply, unscaled, row_scale.reshape(-1), steps[:, :M])
         also(np.copyto, steps[:, M:], _ZERO)
-    rows, columns = grid(M, N, K)
+    rows, columns = grid(M, N, K, PIECES)
     _product_pairs(out, start, lds, css, words.reshape(-1), steps, transpose_a, panels, column_steps, M, N, K, *after,
                    columns, rows * columns)
 
@@ -675,15 +676,16 @@ def multiply_both(start, css, a, panels, column_steps, N, after, sums=_NO_FLOATS
     return BothWays((M, N), None, codes, code_steps, words, steps)
 
 
-def grid(M, N, K):
+def grid(M, N, K, pieces):
     """(rows, columns): how an M x K x N product is cut into parts.
 
-    Each thread's share is to be as equal as can be; then a share is cut into rows, so that others may take some.
+    Each thread's share is to be as equal as can be; then a share is cut into rows, so that others may take some:
+    into `pieces` at most.
     """
     tiles, panels, threads = -(-M // ROWS), -(-N // WIDE), thread_count()
     cuts = [(rows, threads // rows) for rows in range(threads, 0, -1) if threads % rows == 0]
     rows, columns = min(cuts, key=lambda cut: -(-tiles // cut[0]) * -(-panels // cut[1]))
-    return rows * max(1, parts_for(M * N * K, LEAST_PRODUCT) // threads), columns
+    return rows * max(1, parts_for(M * N * K, LEAST_PRODUCT, pieces) // threads), columns
 
 
 # -------------------------------------------------------------------------------- ternary weights, 8-bit activations
@@ -812,7 +814,7 @@ def multiply_bytes(a, scale, panels, N, add_to=None):
     What is scaled is exact.
     """
     M, count = a.words.shape
-    out, (rows, columns) = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, 4 * count)
+    out, (rows, columns) = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, 4 * count, PIECES)
     flat = out.reshape(-1)
     # Panels hold weights + 1: the sums of a are taken away again.
     _product_bytes(flat, *(_NOTHING if add_to is None else (flat, N, 1)), a.words.reshape(-1), a.minus_sums,

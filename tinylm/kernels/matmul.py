@@ -32,6 +32,7 @@ from .jit import inlined, parallel, serial
 from .recording import also, contiguous
 from .registers import ALONE, LINE, ask, ask_rows, ask_tile, get, put
 from .rows import (
+    PIECES,
     PLAIN,
     RELU,
     WHERE,
@@ -568,7 +569,7 @@ def multiply(out, start, lds, css, a, b, packed, M, N, K, transpose_a, transpose
     if packed is None:
         packed = _panels(b, N, K, transpose_b)
     rs, ks = (1, M) if transpose_a else (K, 1)
-    rows, columns = grid(M, N, K)
+    rows, columns = grid(M, N, K, PIECES)
     strips = memory.empty((threads_of(rows * columns), TILES_IN_BLOCK * STRIP if ks != 1 else 0))
     _product(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, *after, columns, rows * columns)
 

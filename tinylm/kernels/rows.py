@@ -13,10 +13,13 @@ MIN_ELEMENTS = 16_384  # below this, starting a second thread costs more than it
 PIECES = 4          # parts for each thread, of much work: a thread whose processor is slower for a while takes fewer
 
 
-def parts_for(elements: int, least: int = MIN_ELEMENTS) -> int:
-    """How many parts to cut `elements` of light work into, each of `least` or more: a multiple of the threads."""
+def parts_for(elements: int, least: int = MIN_ELEMENTS, pieces: int = PIECES) -> int:
+    """How many parts to cut `elements` of light work into, each of `least` or more: a multiple of the threads.
+
+    pieces    parts for each thread, at most
+    """
     threads, parts = thread_count(), elements // least
-    return max(1, parts) if parts < threads else threads * min(PIECES, parts // threads)
+    return max(1, parts) if parts < threads else threads * min(pieces, parts // threads)
 
 
 def threads_of(parts: int) -> int:
