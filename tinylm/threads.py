@@ -62,15 +62,17 @@ def prepare(requested: int | None = None) -> tuple[int, str | None]:
 
 
 def _wait_politely() -> None:
-    """Let a thread that waits for another one sleep after some 20 us, instead of spinning for milliseconds.
+    """Let a thread that waits for another one sleep after some 60 us, instead of spinning for milliseconds.
 
-    From one kernel to the next it is a few us.  With something else busy on the machine, a thread that spins keeps the
-    very thread it waits for from running: gpt-tiny beside one or two busy processes trained at 3,000 to 17,000 tokens/s
-    with 30,000 looks and at 19,000 to 22,000 with 1,000, on two processors; alone, within noise, as fast.
+    From one kernel to the next it is a few us, and at the end of one as long as the other thread's last part takes.
+    With something else busy on the machine, a thread that spins keeps the very thread it waits for from running:
+    gpt-tiny beside one or two busy processes trained at 3,000 to 17,000 tokens/s with 30,000 looks, at 19,000 to 22,000
+    with 1,000, and in another hour at 16,700 with 1,000 and 17,400 with 3,000, on two processors.  Alone, waking takes
+    longer than looking: gpt-run1 in int16 at 23,100 tokens/s with 1,000 looks, 24,000 with 3,000 or 30,000 (six each).
     Read by GNU's OpenMP when numba starts it; a value set by the user stays.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
 def prepare_blas() -> None:

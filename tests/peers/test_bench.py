@@ -250,7 +250,7 @@ def test_only_compilers_get_the_compilers_patience(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("engine", "own", "wanted"), [
-    ("tinylm", {}, "1000"), ("torch", {}, "None"), ("torch", {"GOMP_SPINCOUNT": "7"}, "7")])
+    ("tinylm", {}, "3000"), ("torch", {}, "None"), ("torch", {"GOMP_SPINCOUNT": "7"}, "7")])
 def test_pytorchs_threads_wait_as_they_do_by_default(engine, own, wanted):
     job = {"engine": engine, "kind": "train", "threads": 1, "seconds": 1, "patience": 1}
     code = f"""
