@@ -292,6 +292,17 @@ def test_there_is_something_to_save_from_the_first_plan_on(tmp_path):
     assert found[0] == (True, False) and found[-1] == (False, True)
 
 
+@pytest.mark.parametrize("budget", [{"time_budget": "1s"}, {"steps": 30}])
+def test_what_a_sample_takes_once_is_no_part_of_a_time_budget(tmp_path, ticking, budget):
+    """Kernels are compiled for the first one, as for the first step: a plan made of that would end too early."""
+    made, began = trainer(tmp_path / "run", options(**budget, sample_every="8")), []
+    made.sample = lambda step: began.append(made._began is not None) or "a text"
+    for _ in made.events():
+        pass
+    assert began == [*[False] * ("time_budget" in budget), *[True] * (len(began) - ("time_budget" in budget))]
+    assert any(began)
+
+
 def test_measuring_changes_nothing(tmp_path):
     made = trainer(tmp_path / "run")
     before = bits(made)

@@ -270,7 +270,7 @@ def follow(run, options, model, data, threads, notes, as_json, quiet, **how):
     with stop_on_signals(trainer.stop):
         try:
             last = live.view(trainer.events(), json=as_json, quiet=quiet,
-                             peak_flops=None if quiet else _peak(options.setup.backend))
+                             measure_peak=None if quiet else _peak(options.setup))
         except (Diverged, CheckFailed):
             _report(run)
             raise
@@ -303,12 +303,14 @@ def _sampler(model, params, f, data, seed):
     return sample
 
 
-def _peak(backend: str) -> float | None:
-    """Operations per second of this machine, measured in a moment; the kernels' yardstick only."""
-    if backend != "numba":
+def _peak(setup: config.Setup):
+    """What measures this machine's operations per second in a moment; the kernels' yardstick only."""
+    if setup.backend != "numba":
         return None
-    from ..kernels.machine import peak_flops
-    return peak_flops(PEAK_SECONDS)
+    from ..kernels import machine
+    instruction = setup.precision if machine.has(setup.precision) else "float32"
+    machine.peak(instruction, 0)  # compiled now, not in the middle of training
+    return lambda: machine.peak(instruction, PEAK_SECONDS)
 
 
 # -- planning ---------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ..errors import DataMissing
@@ -24,6 +24,7 @@ PLAIN_EVERY = 5.0   # seconds between two plain lines
 WAIT_EVERY = 1.0    # ... while kernels are compiled: a new user should not wonder
 SAMPLE_CHARS = 160  # of a sample in a plain line
 MOST_POINTS = 480   # of the training curve; more are merged in pairs
+PEAKS = 5           # times that the machine's peak is measured: on a shared one a moment may be a bad one
 SMALLEST = (40, 12)  # columns, rows: a smaller terminal gets plain lines
 
 
@@ -56,8 +57,8 @@ class Curve:
 class Progress:
     """What is known about a run after the events so far; no clock, no terminal."""
 
-    def __init__(self, peak_flops: float | None = None):
-        self.peak_flops = peak_flops
+    def __init__(self, measure_peak: Callable[[], float] | None = None):
+        self._measure_peak, self._peaks = measure_peak, []
         self.started: Started | None = None
         self.last: Event | None = None
         self.stepped: Stepped | None = None
@@ -87,6 +88,8 @@ class Progress:
                 self.steps, self.seconds_per_step = event.steps, event.seconds_per_step
             case Logged():
                 self.logged = event
+                if self._measure_peak and len(self._peaks) < PEAKS:
+                    self._peaks.append(self._measure_peak())
             case Evaluated():
                 self.evaluated = event
                 self.validation.append((event.step, event.val.nats_per_token))
@@ -135,11 +138,11 @@ class Progress:
 
     @property
     def of_peak(self) -> float | None:
-        """Operations per second over the machine's measured peak."""
+        """Operations per second over the machine's peak, the best that was measured."""
         speed = self.tokens_per_second
-        if not (self.peak_flops and speed and self.started):
+        if not (self._peaks and speed and self.started):
             return None
-        return self.started.flops_per_token * speed / self.peak_flops
+        return self.started.flops_per_token * speed / max(self._peaks)
 
     @property
     def seconds_left(self) -> float | None:
@@ -167,18 +170,19 @@ class Progress:
         return self.started.floor * known.nats_per_token / known.bits_per_byte
 
 
-def view(events: Iterable[Event], *, json: bool = False, quiet: bool = False, peak_flops: float | None = None,
-         stream=None, clock=time.monotonic) -> Event | None:
+def view(events: Iterable[Event], *, json: bool = False, quiet: bool = False,
+         measure_peak: Callable[[], float] | None = None, stream=None, clock=time.monotonic) -> Event | None:
     """Consume the events of a run, show it on `stream` (default: stderr), and return the last event.
 
-    json        data goes to stdout as JSON, so this writes plain lines even on a terminal
-    quiet       shows nothing
-    peak_flops  operations per second this machine reaches at best, measured; None leaves the fraction out
+    json          data goes to stdout as JSON, so this writes plain lines even on a terminal
+    quiet         shows nothing
+    measure_peak  measures for a moment how many operations per second this machine reaches; None leaves the fraction
+                  out.  Called when steps are logged: training rests then, and no kernel is compiled beside it
 
     Raises whatever the trainer raises, with the terminal as it was before.
     """
     stream = stream or sys.stderr
-    progress = Progress(peak_flops)
+    progress = Progress(measure_peak)
     if quiet:
         for event in events:
             progress.add(event)

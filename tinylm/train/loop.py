@@ -266,6 +266,8 @@ class Trainer:
         timed = self.plan is None and (budget is not None or self.recipe.warmup.unit == "s")
         if timed:  # before the clock starts, like all that happens once
             self.settle()
+            if self.sample is not None and self.recipe.sample_every:
+                self.sample(self.step)  # its kernels, too, are compiled
         self._began = clock()
         self._saved_at = self.seconds
         if self.plan is None:
