@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tinylm import config
 from tinylm.cli.main import main
 from tinylm.train import checkpoint, rundir
 
@@ -285,3 +286,16 @@ def test_samples_do_not_wait_for_the_kernel_that_only_writes(place, say, monkeyp
     (place / "tiny.toml").write_text(TABLES.replace("sample_every = 0", "sample_every = 1"))
     code, out, err = say("--config", "tiny.toml", "--data", "text.txt", "--steps", 1)
     assert code == 0 and "sample step 1/1" in out + err
+
+
+@pytest.mark.parametrize(("precision", "there", "instruction"), [
+    ("int16", True, "int16"), ("float32", True, "float32"), ("bfloat16", False, "float32")])
+def test_the_peak_is_that_of_the_precision_and_measured_when_asked_for(monkeypatch, precision, there, instruction):
+    from tinylm.cli import train
+    from tinylm.kernels import machine
+    asked = []
+    monkeypatch.setattr(machine, "peak", lambda name, seconds: asked.append((name, seconds > 0)) or 1e11)
+    monkeypatch.setattr(machine, "has", lambda name: there)
+    measure = train._peak(config.resolve(preset="gpt-tiny", flags={"precision": precision}).setup)
+    assert asked == [(instruction, False)]  # compiled
+    assert measure() == 1e11 and asked[1:] == [(instruction, True)]

@@ -78,11 +78,13 @@ def test_an_interrupt_within_a_callback_is_raised_after_it(name, asks, capfd):
     assert "ignored" not in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("ignored", [False, True])
 @pytest.mark.parametrize("where", ["click", "tinylm.cli.doctor"])
-def test_the_command_line_leaves_without_a_traceback(where):
-    """While it imports what it is made of, and while a command does."""
+def test_the_command_line_leaves_without_a_traceback(where, ignored):
+    """While it imports what it is made of, and while a command does; but not where a shell has the signal ignored."""
     script = f"""
 import builtins, os, signal, sys
+signal.signal(signal.SIGINT, signal.{"SIG_IGN" if ignored else "default_int_handler"})
 own = builtins.__import__
 def slow(name, globals=None, locals=None, fromlist=(), level=0):
     if name == {where!r} or (globals or {{}}).get("__name__") == {where!r}:
@@ -90,9 +92,12 @@ def slow(name, globals=None, locals=None, fromlist=(), level=0):
         os.kill(os.getpid(), signal.SIGINT)
     return own(name, globals, locals, fromlist, level)
 from tinylm import __main__
-sys.argv = ["tinylm", "doctor"]
+sys.argv = ["tinylm", "doctor", "--help"]
 builtins.__import__ = slow
 __main__.entry()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "interrupted")
+    if ignored:
+        assert done.returncode == 0 and "Usage" in done.stdout and not done.stderr
+    else:
+        assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "interrupted")

@@ -19,7 +19,8 @@ def entry() -> None:
     # compiles stays, and a training step makes none, so that took 0.2 s of a start and found next to nothing.
     gc.set_threshold(OBJECTS_BETWEEN_SEARCHES)
     try:
-        signal.signal(signal.SIGINT, interrupts.leave)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background a shell has it ignored
+            signal.signal(signal.SIGINT, interrupts.leave)
         from .cli.main import main
         code = main()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process ends as it is

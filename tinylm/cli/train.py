@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -303,7 +304,7 @@ def _sampler(model, params, f, data, seed):
     return sample
 
 
-def _peak(setup: config.Setup):
+def _peak(setup: config.Setup) -> Callable[[], float] | None:
     """What measures this machine's operations per second in a moment; the kernels' yardstick only."""
     if setup.backend != "numba":
         return None

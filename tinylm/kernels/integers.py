@@ -28,7 +28,6 @@ from .simd import (
     add_pairs,
     byte_sums,
     code_pairs,
-    copy_eight,
     eight,
     integers,
     lanes,
@@ -134,15 +133,10 @@ def _pair_codes(words, x0, x1):
 
 
 @serial
-def _spread_words(words, at, width, between, row, columns):
-    """words[at + panel between + c] = row[panel width + c], for panels of `width` columns."""
-    panel = 0
-    while panel * width < columns:
-        if width == ROWS:
-            copy_eight(words, at + panel * between, row, panel * width)
-        else:
-            store_integers(words, at + panel * between, load_integers(row, panel * width))
-        panel += 1
+def _spread_words(panels, at, between, row, columns):
+    """panels[at + panel between + c] = row[panel WIDE + c], for c < WIDE."""
+    for panel in range((columns + WIDE - 1) // WIDE):
+        store_integers(panels, at + panel * between, load_integers(row, panel * WIDE))
 
 
 @serial
@@ -262,8 +256,8 @@ def _round_columns(part, thread, words, steps, x, N, K, width, together, between
 
 
 @parallel
-def _pair_columns(part, thread, words, x, N, K, width, between, of_chunk, zeros, scratch, parts):
-    """As `_round_columns`, for integers x as they stand.   scratch: int32 (threads, columns of all panels and EIGHT)"""
+def _pair_columns(part, thread, panels, x, N, K, between, of_chunk, zeros, scratch, parts):
+    """As `_round_columns`, for panels of integers x as they stand.   scratch: int32 (threads, columns of all panels)"""
     row = scratch[thread]
     row[N:] = 0
     count = (K + 1) // 2
@@ -271,7 +265,7 @@ def _pair_columns(part, thread, words, x, N, K, width, between, of_chunk, zeros,
         chunk, k = pair // PAIRS, 2 * pair
         x1 = x[(k + 1) * N:(k + 2) * N] if k + 1 < K else zeros
         _pair_codes(row[:N], x[k * N:(k + 1) * N], x1)
-        _spread_words(words, chunk * of_chunk + pair % PAIRS * width, width, between, row, N)
+        _spread_words(panels, chunk * of_chunk + pair % PAIRS * WIDE, between, row, N)
 
 
 @serial_in_order
@@ -418,17 +412,22 @@ def _columns(x, layout):
     width, between, of_chunk, size = layout(K, N)
     panels, threads = -(-N // width), thread_count()
     across, words = panels * width, memory.empty(size, np.int32)
-    if x.dtype == np.int8:
-        parts = parts_for(x.size)
-        _pair_columns(words, x.reshape(-1), N, K, width, between, of_chunk, np.zeros(N, np.int8),
-                      memory.empty((threads_of(parts), across + EIGHT), np.int32), parts)
-        return words, memory.empty((0, across))
     together = -(-panels // max(-(-N // TOGETHER), -(-threads // _chunks(K)) if K else 1))
     steps, tasks = memory.empty((_chunks(K), across)), _chunks(K) * -(-across // (together * width))
     parts = min(tasks, parts_for(x.size))
     _round_columns(words, steps, x.reshape(-1), N, K, width, together, between, of_chunk,
                    memory.empty((threads_of(parts), 2, together * width + EIGHT), np.int32), parts)
     return words, steps
+
+
+def _paired(b):
+    """`_columns` of integers b (K, N), in panels: they need no steps."""
+    K, N = b.shape
+    _, between, of_chunk, size = _panels_of(K, N)
+    panels, across, parts = memory.empty(size, np.int32), -(-N // WIDE) * WIDE, parts_for(b.size)
+    _pair_columns(panels, b.reshape(-1), N, K, between, of_chunk, np.zeros(N, np.int8),
+                  memory.empty((threads_of(parts), across), np.int32), parts)
+    return panels, memory.empty((0, across))
 
 
 def round_strips(x):
@@ -524,7 +523,8 @@ def round_panels(b, transposed):
     Codes of int8 are exact as they stand: their step is 1.
     """
     if not transposed:
-        (K, N), (panels, steps) = b.shape, _columns(b, _panels_of)
+        K, N = b.shape
+        panels, steps = _columns(b, _panels_of) if b.dtype != np.int8 else _paired(b)
     else:
         N, K = b.shape
         count, across = -(-K // 2), -(-N // WIDE) * WIDE
@@ -727,7 +727,7 @@ def _raise_columns(part, thread, panels, codes, absent, scratch, parts):
         x2 = codes[4 * k + 2] if 4 * k + 2 < K else absent
         x3 = codes[4 * k + 3] if 4 * k + 3 < K else absent
         _raise_four(row[:N], x0, x1, x2, x3)
-        _spread_words(panels, k * WIDE, WIDE, WIDE * count, row, N)
+        _spread_words(panels, k * WIDE, WIDE * count, row, N)
 
 
 def ternary_panels(codes, transposed):

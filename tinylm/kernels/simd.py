@@ -255,17 +255,6 @@ def prefetch(typingctx, a, i):
 
 
 @intrinsic
-def copy_eight(typingctx, out, i, inp, j):
-    """out[i + c] = inp[j + c] for c < 8; both float32 or both int32."""
-    def emit(context, builder, sig, args):
-        vector = ir.VectorType(_f32 if inp.dtype == types.float32 else _i32, 8)
-        found = builder.load(_address(context, builder, types.void(inp, types.intp), args[2:], vector), align=4)
-        builder.store(found, _address(context, builder, sig, args, vector), align=4)
-        return context.get_dummy_value()
-    return types.void(out, types.intp, inp, types.intp), emit
-
-
-@intrinsic
 def index(typingctx, a, i):
     """a[i], of unsigned integers, as an index; without what numba does for an i that may be negative."""
     def emit(context, builder, sig, args):
