@@ -11,7 +11,7 @@ cuts wide registers in pieces, and instructions that the target lacks are functi
 code and imitated code never take each other's place in the cache.
 
 Source    Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2: VPMADDWD, VPMADDUBSW, VPDPBUSD,
-          VCVTNE2PS2BF16, TILELOADD, TDPBF16PS
+          VCVTNE2PS2BF16, VDPBF16PS, TILELOADD, TDPBF16PS
 """
 from __future__ import annotations
 
@@ -157,6 +157,14 @@ def _two_halves(builder, words):
     return [builder.bitcast(half, ir.VectorType(_f32, _ROWS)) for half in (low, high)]
 
 
+def _vdpbf16ps(builder, total, x, y):
+    """The upper halves first, each product rounded with the sum it is added to; denormal numbers as they are."""
+    words = [_two_halves(builder, builder.bitcast(value, _ROW)) for value in (x, y)]
+    for a, b in reversed(list(zip(*words))):
+        total = builder.fma(a, b, total)
+    return total
+
+
 def _tdpbf16ps(builder, total, x, y):
     """Row m of total += the sum over k of the halves of word k in row m of x, times those of row k of y."""
     with cgutils.for_range(builder, _i64(_ROWS)) as m:
@@ -177,7 +185,9 @@ _BODIES = {
     "llvm.x86.avx512.pmaddw.d.512": _pmaddwd,
     "llvm.x86.avx512.pmaddubs.w.512": _pmaddubsw,
     "llvm.x86.avx512.vpdpbusd.512": _vpdpbusd,
+    "llvm.x86.avx512bf16.cvtne2ps2bf16.256": _vcvtne2ps2bf16,
     "llvm.x86.avx512bf16.cvtne2ps2bf16.512": _vcvtne2ps2bf16,
+    "llvm.x86.avx512bf16.dpbf16ps.512": _vdpbf16ps,
     "llvm.x86.ldtilecfg": _configure,
     "llvm.x86.tilerelease": _configure,
     "llvm.x86.tilezero": _tilezero,

@@ -1,26 +1,36 @@
-"""Products of integers: 16-bit fixed point and ternary weights times bytes; exact where they promise to be."""
+"""Products of words: 16-bit fixed point, bfloat16, and ternary weights times bytes; exact where they promise to be."""
 from __future__ import annotations
 
 import platform
 import re
+import sys
 import weakref
 
 import numba
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_kernels_targets import FLAT, INDEX, _assembly
 
 from tinylm import kernels, ops
 from tinylm.config import PRECISIONS
 from tinylm.kernels import integers, machine, rows, simd
-from tinylm.kernels.matmul import Operand
-from tinylm.ops.precision import CHUNK, LARGEST, autocast, precision, round_int16
+from tinylm.kernels.matmul import Operand, in_pairs
+from tinylm.ops.precision import CHUNK, LARGEST, autocast, round_bfloat16, round_int16
 from tinylm.ops.shapes import ShapeError
 
-WORDS, STEPS = numba.int32[::1], numba.float32[::1]
+WORDS, BFLOATS, STEPS = numba.int32[::1], numba.uint32[::1], numba.float32[::1]
 EDGES = st.sampled_from([1, 2, 3, 5, 15, 16, 17, 33, 97])
+OF_PAIRS = pytest.mark.parametrize("chosen", ["int16", "bfloat16"])
+
+
+@pytest.fixture
+def bfloat_pairs(monkeypatch):
+    """Products of bfloat16 are those of words on every processor, with instructions for them or without."""
+    matmul = sys.modules["tinylm.kernels.matmul"]
+    monkeypatch.setattr(matmul, "has_bfloat_pairs", lambda: True)
+    monkeypatch.setattr(matmul, "has_tiles", lambda: False)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 7]),
@@ -79,8 +89,10 @@ def test_products_of_bytes_are_exact(seed, N, K, M, weights, tokens):
     assert not np.signbit(got[want == 0]).any()
 
 
+@OF_PAIRS
 @given(st.integers(0, 2**32 - 1), EDGES, st.sampled_from([1, 33, 600]), EDGES, st.booleans())
-def test_bits_do_not_depend_on_the_number_of_threads(seed, M, K, N, turned):
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_bits_do_not_depend_on_the_number_of_threads(chosen, bfloat_pairs, seed, M, K, N, turned):
     rng = np.random.default_rng(seed)
     a, b = rng.standard_normal((K, M) if turned else (M, K)), rng.standard_normal((N, K))
     a, b, before = a.astype(np.float32), b.astype(np.float32), numba.get_num_threads()
@@ -88,7 +100,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(seed, M, K, N, turned):
     try:
         for count in {1, before}:
             numba.set_num_threads(count)
-            with autocast("int16"):
+            with autocast(chosen):
                 found.append((kernels.matmul(a, b, transpose_a=turned, transpose_b=True),
                               kernels.bitlinear_forward(b, ternary, 8)[0]))
     finally:
@@ -111,6 +123,19 @@ def test_tiles_are_products_of_integers_on_whole_registers(tile, arguments, inst
     assert len(re.findall(rf"\b(?:{instruction})\b.*%[yz]mm", code)) >= simd.ROWS * simd.WIDE // lanes
 
 
+@pytest.mark.skipif(not simd.has_bfloat_pairs(), reason="needs AVX-512 BF16")
+def test_tiles_of_bfloat16_stay_in_registers():
+    code = _assembly(integers._tile_pairs, FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, BFLOATS, INDEX, INDEX, INDEX,
+                     BFLOATS, INDEX, INDEX, STEPS, INDEX, STEPS, INDEX, INDEX, INDEX)
+    found = [n for n, line in enumerate(code.splitlines()) if re.search(r"\bvdpbf16ps\b.*%zmm", line)]
+    loop = "\n".join(code.splitlines()[found[0]:found[-1] + 1])
+    assert len(found) >= simd.ROWS * simd.WIDE // 16
+    assert not re.search(r"[xyz]mm\d+, -?\d*\(%r[sb]p\)|\(%r[sb]p\), %[xyz]mm", loop), "a register was spilled"
+    rounding = _assembly(integers._panel_words, BFLOATS, INDEX, INDEX, numba.boolean, FLAT, INDEX, INDEX, INDEX, FLAT,
+                         INDEX, FLAT, INDEX, INDEX, simd.Vector(simd.WIDE))
+    assert re.search(r"\bvcvtne2ps2bf16\b.*%zmm", rounding)
+
+
 @pytest.mark.skipif("avx2" not in simd.target_features() or platform.machine().lower() not in ("x86_64", "amd64"),
                     reason="needs AVX2")
 def test_the_peak_of_products_multiplies_as_often_as_it_adds():
@@ -123,17 +148,19 @@ def test_the_peak_of_products_multiplies_as_often_as_it_adds():
     assert multiplied >= added - sums_at_the_end
 
 
+@OF_PAIRS
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 7]),
        st.sampled_from([1, 5, 6, 7, 33, CHUNK + 3]), st.booleans())
-def test_rounding_both_ways_at_once_gives_what_each_way_gives(seed, N, M, scaled):
+def test_rounding_both_ways_at_once_gives_what_each_way_gives(chosen, seed, N, M, scaled):
     rng = np.random.default_rng(seed)
     x = (rng.standard_normal((N, M)) * 10.0 ** rng.integers(-3, 4, (N, 1))).astype(np.float32)
     factor = rng.uniform(0, 3, N).astype(np.float32) if scaled else None
-    both = integers.round_both(x, factor)
-    words, steps = integers.round_rows(x)
+    with autocast(chosen):
+        both = integers.round_both(x, factor)
+        words, steps = integers.round_rows(x)
+        strips, strip_steps = integers.round_strips(x if factor is None else x * factor[:, None])
     np.testing.assert_array_equal(both.words, words)
     np.testing.assert_array_equal(both.steps, steps)
-    strips, strip_steps = integers.round_strips(x if factor is None else x * factor[:, None])
     np.testing.assert_array_equal(both.column_steps, strip_steps)
     tiles = -(-M // integers.ROWS)
     for chunk in range(-(-N // CHUNK)):  # what lies beyond the rows of a strip is not defined
@@ -171,48 +198,80 @@ def test_ternary_panels_are_the_same_however_the_matrix_is_stored(seed, K, N):
                                   integers.ternary_panels(np.ascontiguousarray(codes.T), True))
 
 
+@given(st.integers(0, 2**32 - 1), EDGES, EDGES)
+def test_words_of_bfloat16_are_the_nearest_of_each_number(seed, N, K):
+    """By rows in registers of LLVM's choice, by columns in ours; NaN and infinity too."""
+    rng = np.random.default_rng(seed)
+    ends = np.array([0, 0x7FFF, 0x8000, 0x8001, 0xFFFF], np.uint32)  # exact, and around the middle between two
+    upper = rng.integers(0x80, 0x7F80, (N, K), np.uint32) | rng.choice(np.uint32([0, 0x8000]), (N, K))
+    x = (upper << 16 | rng.choice(ends, (N, K))).view(np.float32)  # no denormal numbers, which may become zeros
+    x[rng.random((N, K)) < 0.05] = np.nan
+    with autocast("bfloat16"):
+        words, panels = integers.round_rows(x)[0], integers.round_panels(x, True)[0]
+        strips = integers.round_strips(x)[0]
+    assert words.dtype == panels.dtype == strips.dtype == np.uint32
+    want = np.pad(round_bfloat16(x), ((0, 0), (0, K % 2)))
+
+    def numbers(of):
+        return (of.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    np.testing.assert_array_equal(numbers(words), want)
+    for n in range(N):
+        panel, lane = divmod(n, integers.WIDE)
+        column = panels.reshape(-1, words.shape[1], integers.WIDE)[panel, :, lane]
+        np.testing.assert_array_equal(numbers(np.ascontiguousarray(column)), want[n])
+    want = np.pad(round_bfloat16(x), ((0, N % 2), (0, 0)))
+    for k in range(K):
+        tile, row = divmod(k, integers.ROWS)
+        strip = strips[tile * integers.STRIP:][row:(N + 1) // 2 * integers.ROWS:integers.ROWS]
+        np.testing.assert_array_equal(numbers(np.ascontiguousarray(strip)), want[:, k])
+
+
+@OF_PAIRS
 @pytest.mark.parametrize("bits", [0, 8])
-def test_the_backward_pass_rounds_both_ways_as_its_definition(bits):
+def test_the_backward_pass_rounds_both_ways_as_its_definition(chosen, bfloat_pairs, bits):
     """More rows than one chunk for each thread, so that the two roundings are one."""
     rng = np.random.default_rng(bits)
     N, K, M = CHUNK * numba.get_num_threads() + 5, 33, 17
     inp, dout, weight, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((N, K), (N, M), (M, K), M))
     ternary = ops.ternarize(weight)
-    with autocast("int16"):
+    with autocast(chosen):
         want, found = ([*f.bitlinear_backward(dout, f.bitlinear_forward(inp, ternary, bits)[1]),
                         *f.linear_backward(dout, f.linear_forward(inp, weight, bias)[1])]
                        for f in (ops, kernels))
     for x, y in zip(want, found, strict=True):
         np.testing.assert_allclose(y, x, rtol=2e-5, atol=2e-5 * np.abs(x).max())
-    if bits:
+    if bits and chosen == "int16":
         np.testing.assert_array_equal(found[0], want[0], "what 8 bits are multiplied to is exact")
 
 
+@OF_PAIRS
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 7]),
        st.sampled_from([1, 15, 16, 17, 33, CHUNK, CHUNK + 3, CHUNK + 4]))
-def test_panels_and_sums_taken_on_the_way_are_what_each_gives(seed, N, M):
+def test_panels_and_sums_taken_on_the_way_are_what_each_gives(chosen, seed, N, M):
     x = np.random.default_rng(seed).standard_normal((N, M)).astype(np.float32)
     sums, want = np.full((2, rows.chunks_of(N), M), np.nan, np.float32)  # what was in memory must not matter
-    both = integers.round_both(x, sums=sums, panels=True)
+    with autocast(chosen):
+        both = integers.round_both(x, sums=sums, panels=True)
+        words, steps = integers.round_rows(x)
+        panels, column_steps = integers.round_panels(x, False)
     rows.sums_of_chunks(want, x, 1)
     np.testing.assert_array_equal(sums, want)
-    words, steps = integers.round_rows(x)
     np.testing.assert_array_equal(both.words, words)
     np.testing.assert_array_equal(both.steps, steps)
-    panels, steps = integers.round_panels(x, False)
-    np.testing.assert_array_equal(both.column_steps, steps)
+    np.testing.assert_array_equal(both.column_steps, column_steps)
     np.testing.assert_array_equal(both.columns, panels)
 
 
-def test_a_linear_map_keeps_no_float32_input_in_int16_and_says_so_elsewhere():
+@OF_PAIRS
+def test_a_linear_map_keeps_no_float32_input_in_16_bits_and_says_so_elsewhere(chosen, bfloat_pairs):
     N = CHUNK * numba.get_num_threads() + 5
     inp, weight = np.ones((N, 6), np.float32), np.ones((4, 6), np.float32)
-    with autocast("int16"):
+    with autocast(chosen):
         out, cache = kernels.linear_forward(inp, weight)
         kept = weakref.ref(inp)
         del inp
         assert kept() is None
-    with pytest.raises(RuntimeError, match="rounded for a product at int16"):
+    with pytest.raises(RuntimeError, match=f"rounded for a product at {chosen}"):
         kernels.linear_backward(out, cache)
 
 
@@ -227,7 +286,7 @@ def _relu_between_operands(inp, weight, bias, down, dout):
     hidden, cache = kernels.linear_relu(inp, weight, bias, operand=True)
     out, second = kernels.linear_forward(hidden, down)
     dlinear, *ddown = kernels.linear_backward(dout, second, positive=cache.positive, operand=True)
-    if precision() == "int16" and len(inp) == numba.get_num_threads() * CHUNK - 3:
+    if in_pairs() and len(inp) == numba.get_num_threads() * CHUNK - 3:
         assert isinstance(hidden, Operand) and isinstance(dlinear, Operand)
         assert hidden.shape == dlinear.shape == (len(inp), len(weight))
     return out, *kernels.linear_backward(dlinear, cache.linear), *ddown
@@ -245,8 +304,8 @@ def _relu_apart(inp, weight, bias, down, dout):
 @pytest.mark.parametrize("N", [1, 3, 70, 2 * CHUNK + 5, numba.get_num_threads() * CHUNK - 3])
 @given(K=st.sampled_from([1, 8, 70, CHUNK + 30]), M=st.sampled_from([1, 16, 45, 130, CHUNK + 9]), biased=st.booleans(),
        seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=10)
-def test_a_relu_between_two_products_is_that_of_the_first(chosen, N, K, M, biased, seed):
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_relu_between_two_products_is_that_of_the_first(chosen, bfloat_pairs, N, K, M, biased, seed):
     rng = np.random.default_rng(seed)
     inp, weight, down, dout = (rng.integers(-2, 3, shape).astype(np.float32)
                                for shape in ((N, K), (M, K), (K, M), (N, K)))
@@ -284,7 +343,7 @@ def test_of_a_relu_a_byte_a_number_is_kept():
 
 
 @pytest.mark.parametrize("biased", [True, False])
-@pytest.mark.parametrize("chosen", ["float32", "int16"])
+@pytest.mark.parametrize("chosen", PRECISIONS)
 def test_a_bias_has_a_gradient_and_no_bias_has_none_whatever_there_is_to_add_to(biased, chosen):
     N, M, K = CHUNK * numba.get_num_threads() + 5, 3, 4
     dout, untouched = np.ones((N, M), np.float32), np.full(M, 7, np.float32)

@@ -135,7 +135,7 @@ def _of_precision(setup: config.Setup) -> list[str]:
     from ..kernels import machine
     if machine.has("bfloat16"):
         return []
-    return ["this processor has no tiles of bfloat16: products round to it and then take as long as in float32; "
+    return ["this processor does not multiply bfloat16: products round to it and then take as long as in float32; "
             "--precision int16 is faster here"]
 
 

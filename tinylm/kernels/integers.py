@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..ops.precision import CHUNK, LARGEST, SMALLEST
+from ..ops.precision import CHUNK, LARGEST, SMALLEST, precision
 from . import memory
 from .fork import thread_count
 from .jit import inlined, parallel, serial, serial_in_order
@@ -23,11 +23,11 @@ from .simd import (
     BYTES_TOGETHER,
     ROWS,
     WIDE,
+    add,
     add_bytes,
-    add_integers,
     add_pairs,
+    are_bfloats,
     byte_sums,
-    code_pairs,
     eight,
     integers,
     lanes,
@@ -35,7 +35,9 @@ from .simd import (
     load_integers,
     multiply,
     multiply_add,
+    no_sums,
     prefetch,
+    rounded_pairs,
     settle,
     spread,
     spread_integer,
@@ -57,8 +59,9 @@ AHEAD = 16                           # rows that are asked for before they are r
 LEAST_PRODUCT = 1 << 21              # multiplications of a part, where there is more than one for each thread
 PIECES = 8                           # parts of a product for each thread: there is nothing to copy for each of them
 _TOP, _LEAST, _STEP = np.float32(LARGEST), np.float32(SMALLEST), np.float32(1 / LARGEST)
-_ZERO, _NAN, _INFINITE = np.float32(0), np.float32(np.nan), np.float32(np.inf)
+_ZERO, _ONE, _NAN, _INFINITE = np.float32(0), np.float32(1), np.float32(np.nan), np.float32(np.inf)
 _LOW, _HALF_WORD, _MAGNITUDE = np.int32(0xFFFF), np.int32(16), np.int32(0x7FFFFFFF)
+_HIGH, _LAST, _BELOW_HALF, _QUIET = np.uint32(16), np.uint32(1), np.uint32(0x7FFF), np.uint32(0x40)  # of bfloat16
 NEXT, ROWS_APART = np.int64(1), np.int64(ROWS)  # from row to row and from k to k in a strip
 ALIGNED = memory.SMALL // 4          # words that begin at a cache line, if there are so many
 EVEN = 1.1                           # a thread may have so much more than its share, for what is saved elsewhere
@@ -75,6 +78,18 @@ def _steps(top):
 
 
 @serial
+def _to_bfloats(codes, x):
+    """Row x as bfloat16, and 0 beyond it; see `ops.precision.round_bfloat16`."""
+    bits = x.view(np.uint32)
+    for i in range(x.size):
+        upper = np.uint32(bits[i] >> _HIGH)
+        nearest = np.uint32(np.uint32(bits[i] + _BELOW_HALF + np.uint32(upper & _LAST)) >> _HIGH)
+        codes[i] = np.uint16(nearest if x[i] == x[i] else np.uint32(upper | _QUIET))
+    for i in range(x.size, codes.size):
+        codes[i] = np.uint16(0)
+
+
+@serial
 def _round_part(codes, x, inverse):
     for i in range(x.size):
         codes[i] = np.int16(to_code(x[i] * inverse))
@@ -82,7 +97,10 @@ def _round_part(codes, x, inverse):
 
 @serial
 def _round_row(codes, steps, n, x):
-    """codes of a row x, and the step of each chunk in steps[:, n]; codes beyond x are 0."""
+    """codes of a row x, and the step of each chunk in steps[:, n] if there are any; codes beyond x are 0."""
+    if are_bfloats(codes):
+        _to_bfloats(codes, x)
+        return
     if x.size <= CHUNK and codes.size == x.size:  # as below, without the time that cutting takes
         inverse, steps[0, n] = _steps(largest(x))
         _round_part(codes, x, inverse)
@@ -96,10 +114,16 @@ def _round_row(codes, steps, n, x):
 
 
 @serial
+def _as_bfloat(code):
+    """int8 as bfloat16, which it fits into; the lower half of an int32."""
+    return np.int32(np.float32(code).view(np.int32) >> _HALF_WORD)
+
+
+@serial
 def _widen_row(codes, x):
     """Integers x as they stand; codes beyond x are 0."""
     for i in range(x.size):
-        codes[i] = np.int16(x[i])
+        codes[i] = _as_bfloat(x[i]) if are_bfloats(codes) else np.int16(x[i])
     for i in range(x.size, codes.size):
         codes[i] = np.int16(0)
 
@@ -129,7 +153,10 @@ def _raise_tops(tops, x):
 @serial
 def _pair_codes(words, x0, x1):
     for c in range(x0.size):
-        words[c] = np.int32(np.int32(np.int32(x1[c]) << _HALF_WORD) | np.int32(np.int32(x0[c]) & _LOW))
+        low, high = np.int32(x0[c]), np.int32(x1[c])
+        if are_bfloats(words):
+            low, high = _as_bfloat(x0[c]), _as_bfloat(x1[c])
+        words[c] = np.int32(np.int32(high << _HALF_WORD) | np.int32(low & _LOW))
 
 
 @serial
@@ -141,7 +168,10 @@ def _spread_words(panels, at, between, row, columns):
 
 @serial
 def _column_steps(steps, inverse, tops):
-    """What numbers of each column are multiplied with, and the step of their codes; see `_steps`."""
+    """What numbers of each column are multiplied with, and the step of their codes if they have one; see `_steps`."""
+    if not steps.size:
+        inverse[:tops.size] = _ONE
+        return
     for c in range(tops.size):
         inverse[c], steps[c] = _steps(np.int32(tops[c]).view(np.float32))
 
@@ -184,13 +214,13 @@ def _panel_words(words, at, width, past, x, first, apart, rows, factor, n, inver
             low = multiply(_times(get(x, row, like, columns), factor, n + k), by)
             if k + 1 < rows:
                 high = multiply(_times(get(x, row + apart, like, columns), factor, n + k + 1), by)
-        _write(words, at + k // 2 * width, past, code_pairs(low, high))
+        _write(words, at + k // 2 * width, past, rounded_pairs(words, low, high))
 
 
 @inlined
 def _strip_of_pair(words, at, x, row, apart, factor, n, by):
-    store_integers(words, at, code_pairs(multiply(_times(load(x, row, by), factor, n), by),
-                                         multiply(_times(load(x, row + apart, by), factor, n + 1), by)))
+    store_integers(words, at, rounded_pairs(words, multiply(_times(load(x, row, by), factor, n), by),
+                                            multiply(_times(load(x, row + apart, by), factor, n + 1), by)))
 
 
 @serial
@@ -232,22 +262,23 @@ def _columns_words(words, at, width, between, past, x, first, apart, rows, facto
 def _round_columns(part, thread, words, steps, x, N, K, width, together, between, of_chunk, scratch, parts):
     """Words of the columns of float32 x (K, N), flat, in panels or strips of `width` columns.
 
-    steps     (chunks, columns of all panels)
+    steps     (chunks, columns of all panels), or (chunks, 0)
     between   words from panel to panel, of_chunk from chunk to chunk
     scratch   int32 (threads, 2, columns that are rounded together and EIGHT more)
     """
     panels, chunks = (N + width - 1) // width, (K + CHUNK - 1) // CHUNK
-    groups = (panels + together - 1) // together
+    groups, stepped = (panels + together - 1) // together, steps.shape[1]
     tops, inverse = scratch[thread, 0], scratch[thread, 1].view(np.float32)
     for task in range(chunks * groups * part // parts, chunks * groups * (part + 1) // parts):
         chunk, panel = task // groups, task % groups * together
         low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, K)
         first = panel * width
         columns = min(together * width, N - first)
-        tops[:columns] = 0
-        for k in range(low, high):
-            _raise_tops(tops[:columns], x[k * N + first:k * N + first + columns])
-        _column_steps(steps[chunk, first:first + columns], inverse, tops[:columns])
+        if stepped:
+            tops[:columns] = 0
+            for k in range(low, high):
+                _raise_tops(tops[:columns], x[k * N + first:k * N + first + columns])
+        _column_steps(steps[chunk, first:min(first + columns, stepped)], inverse, tops[:columns])
         inverse[columns:] = _ZERO
         if first + columns == N:
             steps[chunk, N:] = _ZERO
@@ -296,14 +327,17 @@ def _take_row(codes, row_steps, minus_sums, sums, tops, n, x, factor):
     """
     if sums.size and n % CHUNK_ROWS == 0:
         sums[n // CHUNK_ROWS] = _ZERO
-    top = _raise_both_tops(tops, x, factor[n]) if factor.size else _raise_row_tops(tops, x)
-    if codes.itemsize == 1:
-        row_steps[0, n], minus_sums[n] = quantize_below(codes[n], x, top)
-    elif x.size > CHUNK or codes.shape[1] > x.size:
-        _round_row(codes[n], row_steps, n, x)
+    if are_bfloats(codes):
+        _to_bfloats(codes[n], x)
     else:
-        of_row, row_steps[0, n] = _steps(top)
-        _round_part(codes[n], x, of_row)
+        top = _raise_both_tops(tops, x, factor[n]) if factor.size else _raise_row_tops(tops, x)
+        if codes.itemsize == 1:
+            row_steps[0, n], minus_sums[n] = quantize_below(codes[n], x, top)
+        elif x.size > CHUNK or codes.shape[1] > x.size:
+            _round_row(codes[n], row_steps, n, x)
+        else:
+            of_row, row_steps[0, n] = _steps(top)
+            _round_part(codes[n], x, of_row)
     if sums.size:
         add_row(sums[n // CHUNK_ROWS], x)
 
@@ -368,13 +402,13 @@ def _turn_all(part, panels, words, N, count, parts):
 
 @parallel
 def _round_turned(part, thread, panels, steps, x, scratch, parts):
-    """Panels, and steps, of a matrix whose N columns are the rows of x (N, K).
+    """Panels, and steps if there are any, of a matrix whose N columns are the rows of x (N, K).
 
-    scratch    int32 (threads, WIDE K/2): codes of a panel as they come, row by row
+    scratch    (threads, WIDE, K and one more if that is odd): codes of a panel as they come, row by row
     """
     N, K = x.shape
-    count, rows = (K + 1) // 2, scratch[thread]
-    codes = rows.view(np.int16).reshape(WIDE, 2 * count)
+    count, codes = (K + 1) // 2, scratch[thread]
+    rows = codes.reshape(-1).view(np.int32)
     whole = (N + WIDE - 1) // WIDE
     for panel in range(whole * part // parts, whole * (part + 1) // parts):
         first = panel * WIDE
@@ -387,7 +421,7 @@ def _round_turned(part, thread, panels, steps, x, scratch, parts):
 
 def _turned(words, N, count):
     """Panels of a matrix whose N columns are the rows of words (N, count)."""
-    panels = memory.empty(-(-N // WIDE) * WIDE * count, np.int32)
+    panels = memory.empty(-(-N // WIDE) * WIDE * count, words.dtype)
     _turn_all(panels, words.reshape(-1), N, count, parts_for(words.size))
     return panels
 
@@ -396,11 +430,26 @@ def _chunks(K):
     return -(-K // CHUNK)
 
 
+def _words():
+    """The type of words of two numbers, at the present precision."""
+    return np.uint32 if precision() == "bfloat16" else np.int32
+
+
+def _codes():
+    """The type of one of the two."""
+    return np.uint16 if precision() == "bfloat16" else np.int16
+
+
+def _room_for_steps(K, count):
+    """(chunks, count) of the inner dimension K; bfloat16 has no steps, but as many chunks."""
+    return memory.empty((_chunks(K), 0 if precision() == "bfloat16" else count))
+
+
 def round_rows(x):
     """(words (N, K/2), steps (chunks, N)) of float32 x (N, K)."""
     N, K = x.shape
-    words, steps = memory.empty((N, -(-K // 2)), np.int32), memory.empty((_chunks(K), N))
-    _round_rows(words.view(np.int16), steps, x, parts_for(x.size))
+    words, steps = memory.empty((N, -(-K // 2)), _words()), _room_for_steps(K, N)
+    _round_rows(words.view(_codes()), steps, x, parts_for(x.size))
     return words, steps
 
 
@@ -411,9 +460,9 @@ def _columns(x, layout):
     K, N = x.shape
     width, between, of_chunk, size = layout(K, N)
     panels, threads = -(-N // width), thread_count()
-    across, words = panels * width, memory.empty(size, np.int32)
+    across, words = panels * width, memory.empty(size, _words())
     together = -(-panels // max(-(-N // TOGETHER), -(-threads // _chunks(K)) if K else 1))
-    steps, tasks = memory.empty((_chunks(K), across)), _chunks(K) * -(-across // (together * width))
+    steps, tasks = _room_for_steps(K, across), _chunks(K) * -(-across // (together * width))
     parts = min(tasks, parts_for(x.size))
     _round_columns(words, steps, x.reshape(-1), N, K, width, together, between, of_chunk,
                    memory.empty((threads_of(parts), 2, together * width + EIGHT), np.int32), parts)
@@ -424,10 +473,10 @@ def _paired(b):
     """`_columns` of integers b (K, N), in panels: they need no steps."""
     K, N = b.shape
     _, between, of_chunk, size = _panels_of(K, N)
-    panels, across, parts = memory.empty(size, np.int32), -(-N // WIDE) * WIDE, parts_for(b.size)
+    panels, across, parts = memory.empty(size, _words()), -(-N // WIDE) * WIDE, parts_for(b.size)
     _pair_columns(panels, b.reshape(-1), N, K, between, of_chunk, np.zeros(N, np.int8),
-                  memory.empty((threads_of(parts), across), np.int32), parts)
-    return panels, memory.empty((0, across))
+                  memory.empty((threads_of(parts), across), _words()), parts)
+    return panels, _room_for_steps(K, 0)
 
 
 def round_strips(x):
@@ -468,12 +517,13 @@ def _room(N, M, layout):
     (N, M)
     """
     width, between, of_chunk, size = layout(N, M)
-    steps = memory.empty((_chunks(N), -(-M // width) * width))
-    return memory.empty(size, np.int32), steps, (width, between, of_chunk)
+    steps = _room_for_steps(N, -(-M // width) * width)
+    return memory.empty(size, _words()), steps, (width, between, of_chunk)
 
 
-def _scratch(parts, steps):
-    return memory.empty((threads_of(parts), 2, steps.shape[1] + EIGHT), np.int32)
+def _scratch(parts, columns):
+    """Room for what `_take_columns` knows of so many columns."""
+    return memory.empty((threads_of(parts), 2, -(-columns // WIDE) * WIDE + EIGHT), np.int32)
 
 
 def _round(codes, row_steps, minus_sums, x, factor, sums=_NO_FLOATS, layout=_strips_of):
@@ -482,7 +532,7 @@ def _round(codes, row_steps, minus_sums, x, factor, sums=_NO_FLOATS, layout=_str
     words, steps, places = _room(N, M, layout)
     parts = min(len(steps), parts_for(x.size))
     factor = _NO_FACTOR if factor is None else factor
-    _round_both(codes, row_steps, minus_sums, sums, words, steps, x, factor, *places, _scratch(parts, steps), parts)
+    _round_both(codes, row_steps, minus_sums, sums, words, steps, x, factor, *places, _scratch(parts, M), parts)
     return words, steps
 
 
@@ -491,8 +541,8 @@ def round_both(x, factor=None, sums=_NO_FLOATS, panels=False):
     for float32 x (N, M) and factor (N,).  sums: see `rows.sums_of_chunks`
     """
     N, M = x.shape
-    words, steps = memory.empty((N, -(-M // 2)), np.int32), memory.empty((_chunks(M), N))
-    columns = _round(words.view(np.int16), steps, _NO_INTEGERS, x, factor, sums, _panels_of if panels else _strips_of)
+    words, steps = memory.empty((N, -(-M // 2)), _words()), _room_for_steps(M, N)
+    columns = _round(words.view(_codes()), steps, _NO_INTEGERS, x, factor, sums, _panels_of if panels else _strips_of)
     return BothWays(x.shape, x, words, steps, *columns)
 
 
@@ -529,22 +579,28 @@ def round_panels(b, transposed):
         N, K = b.shape
         count, across = -(-K // 2), -(-N // WIDE) * WIDE
         if b.dtype == np.int8:
-            words, steps = memory.empty((N, count), np.int32), memory.empty((0, N))
-            _widen_rows(words.view(np.int16), b, parts_for(b.size))
+            words, steps = memory.empty((N, count), _words()), _room_for_steps(K, 0)
+            _widen_rows(words.view(_codes()), b, parts_for(b.size))
             panels = _turned(words, N, count)
         else:
-            panels, steps = memory.empty(across * count, np.int32), memory.empty((_chunks(K), across))
+            panels, steps = memory.empty(across * count, _words()), _room_for_steps(K, across)
             parts = min(max(1, across // WIDE), parts_for(b.size))
-            _round_turned(panels, steps, b, memory.empty((threads_of(parts), WIDE * count), np.int32), parts)
-    return panels, steps if steps.size else np.ones((_chunks(K), -(-N // WIDE) * WIDE), np.float32)
+            _round_turned(panels, steps, b, memory.empty((threads_of(parts), WIDE, 2 * count), _codes()), parts)
+    return panels, steps
 
 
 # ------------------------------------------------------------------------------------------------- products
 @inlined
 def _finish(out, at, begin, ist, total, row_step, r, column_step, c, columns):
-    """out = begin + total row_step column_step, for the lanes of one row."""
-    step = multiply_add(wide(), spread(row_step, r, wide()), load(column_step, c, wide()))
-    put(out, at, multiply_add(get(begin, ist, wide(), columns), to_float(total), step), columns)
+    """out = begin + total row_step column_step, for the lanes of one row; without steps where there are none."""
+    begun, found = get(begin, ist, wide(), columns), to_float(total)
+    if not row_step.size:
+        put(out, at, add(begun, found), columns)
+        return
+    step = spread(row_step, r, wide())
+    if column_step.size:
+        step = multiply(step, load(column_step, c, wide()))
+    put(out, at, multiply_add(begun, found, step), columns)
 
 
 @inlined
@@ -553,7 +609,7 @@ def _tile_pairs(out, io, ldo, begin, ist, lds, a, ia, rs, ks, b, ib, words, row_
     last = rows - 1
     i0, i1, i2 = ia, ia + min(1, last) * rs, ia + min(2, last) * rs
     i3, i4, i5 = ia + min(3, last) * rs, ia + min(4, last) * rs, ia + min(5, last) * rs
-    c0, c1, c2, c3, c4, c5 = integers(), integers(), integers(), integers(), integers(), integers()
+    c0, c1, c2, c3, c4, c5 = no_sums(b), no_sums(b), no_sums(b), no_sums(b), no_sums(b), no_sums(b)
     for k in range(words):
         x, at = load_integers(b, ib + k * WIDE), k * ks
         c0 = add_pairs(c0, spread_integer(a, i0 + at), x)
@@ -627,8 +683,8 @@ def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N
     else:
         words, steps = round_strips(a) if transpose_a else round_rows(a)
     if row_scale is not None:
-        unscaled, steps = steps[:, :M], memory.empty(steps.shape)
-        also(np.multiply, unscaled, row_scale.reshape(-1), steps[:, :M])
+        unscaled, steps = steps, memory.empty((len(steps), max(M, steps.shape[1])))
+        also(np.multiply, unscaled[:, :M] if unscaled.size else _ONE, row_scale.reshape(-1), steps[:, :M])
         also(np.copyto, steps[:, M:], _ZERO)
     rows, columns = grid(M, N, K, PIECES)
     _product_pairs(out, start, lds, css, words.reshape(-1), steps, transpose_a, panels, column_steps, M, N, K, *after,
@@ -667,11 +723,11 @@ def shared_evenly(M):
 def multiply_both(start, css, a, panels, column_steps, N, after, sums=_NO_FLOATS, as_panels=False):
     """`round_both` of what `multiply_pairs` gives for a as `BothWays` (M, K), without that being written to memory."""
     M, K = a.shape
-    codes, code_steps = memory.empty((M, -(-N // 2)), np.int32), memory.empty((_chunks(N), M))
+    codes, code_steps = memory.empty((M, -(-N // 2)), _words()), _room_for_steps(N, M)
     words, steps, places = _room(M, N, _panels_of if as_panels else _strips_of)
     parts = len(steps)
-    _product_both(start, css, a.words.reshape(-1), a.steps, panels, column_steps, M, N, K, *after, codes.view(np.int16),
-                  code_steps, _NO_INTEGERS, sums, words, steps, _NO_FACTOR, *places, _scratch(parts, steps),
+    _product_both(start, css, a.words.reshape(-1), a.steps, panels, column_steps, M, N, K, *after, codes.view(_codes()),
+                  code_steps, _NO_INTEGERS, sums, words, steps, _NO_FACTOR, *places, _scratch(parts, N),
                   memory.empty((threads_of(parts), CHUNK * N)), parts)
     return BothWays((M, N), None, codes, code_steps, words, steps)
 
@@ -787,7 +843,7 @@ def _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, wor
             ask_rows(out, row * N + column, N, ROWS)  # for what comes after the products
             _tile_bytes(totals, a, row * words, words, b, column * words, words, rows)
             for r in range(rows):
-                total = add_integers(load_integers(totals, r * WIDE), spread_integer(minus_sums, row + r))
+                total = add(load_integers(totals, r * WIDE), spread_integer(minus_sums, row + r))
                 columns = min(WIDE, N - column)
                 begin = get(start, (row + r) * lds + column * css, wide(), columns)
                 step = multiply_add(wide(), spread(steps, row + r, wide()), spread(scale, 0, wide()))

@@ -20,17 +20,17 @@ from .simd import (
     TILE_SHAPES,
     TILE_WORDS,
     WIDE,
+    add,
     add_field_pairs,
     add_fields,
-    add_integers,
     add_pairs,
     clear_tiles,
     field_dot0,
     field_pairs0,
+    has_bfloat_pairs,
     has_byte_dot,
     has_byte_pairs,
     has_tiles,
-    integers,
     load,
     load_eight,
     load_integers,
@@ -38,13 +38,13 @@ from .simd import (
     multiply_add,
     multiply_tiles,
     no_pairs,
+    no_sums,
     no_words,
     spread,
     spread_integer,
     store,
     store_block,
     store_eight,
-    store_integers,
     store_words,
     tiles_begin,
     tiles_end,
@@ -124,20 +124,19 @@ def _spin_pairs_all(part, out, x, turns, parts):
 
 @serial
 def _spin_words(out, at, x, turns):
-    """ROWS independent sums, WIDE lanes each, of two products of 16 bits.
+    """ROWS independent sums, WIDE lanes each, of two products of 16-bit integers or bfloat16.
 
     One factor is read anew each time, as a tile does, from more words than LLVM unrolls and no word by two turns: a
     product that comes again would be computed once.
     """
     b = load_integers(x, 0)
-    c0, c1, c2, c3, c4, c5 = integers(), integers(), integers(), integers(), integers(), integers()
+    c0, c1, c2, c3, c4, c5 = no_sums(x), no_sums(x), no_sums(x), no_sums(x), no_sums(x), no_sums(x)
     for turn in range(turns):
         i = turn * ROWS & (FACTORS - 1)
         c0, c1 = add_pairs(c0, spread_integer(x, i), b), add_pairs(c1, spread_integer(x, i + 1), b)
         c2, c3 = add_pairs(c2, spread_integer(x, i + 2), b), add_pairs(c3, spread_integer(x, i + 3), b)
         c4, c5 = add_pairs(c4, spread_integer(x, i + 4), b), add_pairs(c5, spread_integer(x, i + 5), b)
-    store_integers(out, at, add_integers(add_integers(add_integers(c0, c1), add_integers(c2, c3)),
-                                         add_integers(c4, c5)))
+    store(out, at, add(add(add(c0, c1), add(c2, c3)), add(c4, c5)))
 
 
 @parallel
@@ -193,8 +192,11 @@ INSTRUCTIONS = {
                          np.full(WORDS, 0x01010101, np.int32), 3 * WORDS // 2, 2 * PAIR_SUMS * BYTES // 2)),
     "int16": Instruction("products of 16 bits, two added", lambda: True, _spin_words_all,
                          np.full(FACTORS + WIDE, 0x00010001, np.int32), WIDE, 4 * ROWS * WIDE),
-    "bfloat16": Instruction("tiles of bfloat16", has_tiles, _spin_tiles_all,
-                            np.full(2 * TILE_WORDS, 0x3C003C00, np.int32), 4 * TILE_WORDS, 2 * (2 * TILE)**3),
+    "bfloat16": (Instruction("tiles of bfloat16", has_tiles, _spin_tiles_all,
+                             np.full(2 * TILE_WORDS, 0x3C003C00, np.int32), 4 * TILE_WORDS, 2 * (2 * TILE)**3)
+                 if has_tiles() else
+                 Instruction("products of bfloat16, two added", has_bfloat_pairs, _spin_words_all,
+                             np.full(FACTORS + WIDE, 0x3C003C00, np.uint32), WIDE, 4 * ROWS * WIDE)),
 }
 
 

@@ -51,6 +51,7 @@ from .simd import (
     WIDE,
     eight,
     half,
+    has_bfloat_pairs,
     has_tiles,
     lanes,
     load,
@@ -372,8 +373,8 @@ def product(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=
     panels = packed if packed is not None and packed.fits(transpose_b) and K else None
     a, b, bias = None if a is None else contiguous(a), _matrix(b, panels), None if bias is None else contiguous(bias)
     chosen = precision()
-    tiled, paired = chosen == "bfloat16" and has_tiles(), chosen == "int16" and K > 0
-    if chosen == "bfloat16" and not tiled:
+    tiled, paired = chosen == "bfloat16" and has_tiles(), in_pairs() and K > 0
+    if chosen == "bfloat16" and not (tiled or paired):
         a, b = rounded(a), b if panels is not None or b.dtype == np.int8 else rounded(b)
     # Without tiles or pairs the product is scaled afterwards, and only then added.
     apart = row_scale is not None and not (tiled or paired)
@@ -417,11 +418,16 @@ def product(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=
     return out
 
 
+def in_pairs():
+    """Whether products at the present precision are of words of two numbers; see `integers`."""
+    return precision() == "int16" or precision() == "bfloat16" and has_bfloat_pairs() and not has_tiles()
+
+
 AS_A_AND_B, BOTH_WAYS = "as a and b", "both ways"  # where a product may go as an `Operand`
 
 
 class Operand(NamedTuple):
-    """A product of which nothing is known but what others multiply: rounded while it was made, in int16."""
+    """A product of which nothing is known but what others multiply: rounded while it was made, to 16 bits."""
 
     shape: tuple[int, ...]  # (..., M)
     both: BothWays
@@ -434,7 +440,7 @@ class Operand(NamedTuple):
 def both_ways(x, factor=None, add_sums_to=None):
     """(x to be multiplied as a, factor x to be multiplied as the transposed a) for rows x (N, M) and factor (N,).
 
-    In int16 both are rounded in one go, unless x is an `Operand`, which is both already.
+    In 16 bits both are rounded in one go, unless x is an `Operand`, which is both already.
 
     add_sums_to    (M,): to which the sum of the rows of x is added on the way
     """
@@ -442,7 +448,7 @@ def both_ways(x, factor=None, add_sums_to=None):
         if add_sums_to is not None:
             add_in_order(add_sums_to, x.sums)
         return x.both, x.both
-    if precision() == "int16" and a_chunk_for_each_thread(x):
+    if in_pairs() and a_chunk_for_each_thread(x):
         sums = memory.empty((0 if add_sums_to is None else chunks_of(len(x)), x.shape[1]))
         rounded_both = round_both(x, factor, sums)
         if add_sums_to is not None:
@@ -456,15 +462,15 @@ def both_ways(x, factor=None, add_sums_to=None):
 def as_a_and_b(x):
     """(x (N, M) to be multiplied as a, x to be multiplied as b as it stands), the latter also after x is gone.
 
-    In int16 both are rounded in one go, unless x is an `Operand`, which is both already.
+    In 16 bits both are rounded in one go, unless x is an `Operand`, which is both already.
     """
     if isinstance(x, Operand):
         both = x.both
-    elif precision() == "int16" and a_chunk_for_each_thread(x):
+    elif in_pairs() and a_chunk_for_each_thread(x):
         both = round_both(x, panels=True)
     else:
         return x, x
-    return both, Packed(None, both.shape, both.columns, both.column_steps, False, "int16")
+    return both, Packed(None, both.shape, both.columns, both.column_steps, False, precision())
 
 
 class Packed(NamedTuple):
@@ -506,7 +512,7 @@ def pack_into(panels, array):
 
 
 def _pack_for(chosen, array, N, K, transposed):
-    if chosen == "int16":
+    if in_pairs():
         return Packed(array, array.shape, *round_panels(array, transposed), transposed, chosen)
     # Strips are rounded on their way.
     apart = chosen == "bfloat16" and not has_tiles() and array.dtype != np.int8

@@ -174,7 +174,10 @@ def multiply_add(typingctx, c, x, y):
 
 @intrinsic
 def add(typingctx, x, y):
-    return x(x, y), lambda context, builder, sig, args: builder.fadd(*args)
+    """x + y in each lane, of numbers or of integers."""
+    def emit(context, builder, sig, args):
+        return builder.fadd(*args) if isinstance(x, Vector) else builder.add(*args)
+    return x(x, y), emit
 
 
 @intrinsic
@@ -281,9 +284,10 @@ def lanes(typingctx, v):
     return types.intp(v), lambda context, builder, sig, args: context.get_constant(types.intp, v.lanes)
 
 
-# ------------------------------------------------------------------------- integers: words of two or four numbers
-# An int32 lane is also two numbers of 16 bits, or four bytes, that follow each other along the inner dimension of a
-# product.  As wide as a panel; arrays are flat int32.  Only these functions know which instruction multiplies them.
+# ------------------------------------------------------------------------- words of two or four numbers
+# A lane of 32 bits is also two numbers of 16 bits, or four bytes, that follow each other along the inner dimension of a
+# product.  As wide as a panel.  What is in an array says its type: integers where it is int32, flat, and bfloat16 where
+# it is uint32.  Only these functions know which instruction multiplies them.
 
 _i8, _i16 = ir.IntType(8), ir.IntType(16)
 
@@ -302,15 +306,54 @@ class _IntegersModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, fe_type.llvm)
 
 
+class BFloats(types.Type):
+    """`lanes` words of two bfloat16 that live in registers."""
+
+    def __init__(self, lanes: int):
+        self.lanes, self.llvm = lanes, ir.VectorType(_i32, lanes)
+        super().__init__(f"bfloat16x2x{lanes}")
+
+
+@register_model(BFloats)
+class _BFloatsModel(models.PrimitiveModel):
+    def __init__(self, manager, fe_type):
+        super().__init__(manager, fe_type, fe_type.llvm)
+
+
+def _are_bfloats(array) -> bool:
+    return array.dtype in (types.uint16, types.uint32)
+
+
+def _words_of(array, lanes):
+    """The type of a register of words from an array."""
+    return BFloats(lanes) if _are_bfloats(array) else Integers(32, lanes)
+
+
+@intrinsic
+def are_bfloats(typingctx, a):
+    """Whether an array holds bfloat16, one by one (uint16) or in words (uint32)."""
+    found = _are_bfloats(a)
+    return types.boolean(a), lambda context, builder, sig, args: ir.Constant(ir.IntType(1), found)
+
+
+def has_bfloat_pairs() -> bool:
+    """Whether numba's target multiplies bfloat16 and adds two products to a float32 in one instruction."""
+    return {"avx512f", "avx512bw", "avx512bf16"} <= target_features()
+
+
 # Where bytes are multiplied straight into int32, so are they summed; elsewhere two products into 16 bits.
 _ints = Integers(32, WIDE)
 _byte_sums = _ints if {"avx512f", "avx512vnni"} <= target_features() else Integers(16, 2 * WIDE)
 BYTES_TOGETHER = 128  # numbers along k after which sums of bytes must be taken away: 64 pairs of at most 508 each
 
 
+def _bits(element):
+    return 32 if element == _f32 else element.width
+
+
 def _pieces(builder, value, element, lanes):
     """A vector, seen as one of `element`, in vectors of so many lanes."""
-    total = value.type.count * value.type.element.width // element.width
+    total = value.type.count * _bits(value.type.element) // _bits(element)
     value = builder.bitcast(value, ir.VectorType(element, total))
     return [builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(_i32, lanes), list(range(i, i + lanes))))
             for i in range(0, total, lanes)]
@@ -365,10 +408,20 @@ def byte_sums(typingctx):
 
 
 @intrinsic
+def no_sums(typingctx, a):
+    """No sums yet of what `add_pairs` makes of words in a."""
+    sums = _wide if _are_bfloats(a) else _ints
+    return sums(a), lambda context, builder, sig, args: ir.Constant(sums.llvm, None)
+
+
+@intrinsic
 def load_integers(typingctx, a, i):
+    """A panel's width of words."""
+    words = _words_of(a, WIDE)
+
     def emit(context, builder, sig, args):
-        return builder.load(_address(context, builder, sig, args, _ints.llvm), align=4)
-    return _ints(a, types.intp), emit
+        return builder.load(_address(context, builder, sig, args, words.llvm), align=4)
+    return words(a, types.intp), emit
 
 
 @intrinsic
@@ -396,17 +449,67 @@ def store_integers_past(typingctx, a, i, v):
 _ROUNDER = np.float32(3 << 22)  # added to a small number it leaves the nearest integer in the last bits, halves to even
 
 
+class _BFloat(ir.Type):
+    """LLVM's bfloat, which llvmlite lacks: the text that LLVM reads needs nothing but its name."""
+
+    def __str__(self):
+        return "bfloat"
+
+
+_bfloat = _BFloat()
+
+
+def _rounded(builder, low, high):
+    """bfloat16 of the numbers of `low`, then of those of `high`, 8 or 16 of each, as integers of 16 bits."""
+    count = 2 * low.type.count
+    kind = ir.VectorType(_bfloat, count)
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [low.type] * 2),
+                                              f"llvm.x86.avx512bf16.cvtne2ps2bf16.{16 * count}")
+    return builder.bitcast(builder.call(function, [high, low]), ir.VectorType(_i16, count))
+
+
+def _code_pairs(builder, low, high, words):
+    rounder = ir.Constant(low.type, [float(_ROUNDER)] * low.type.count)
+    below, above = (builder.bitcast(builder.fadd(value, rounder, flags=_AS_WRITTEN), words) for value in (low, high))
+    # The rounder's own last 16 bits are 0.
+    return builder.or_(builder.and_(below, ir.Constant(words, [0xFFFF] * words.count)),
+                       builder.shl(above, ir.Constant(words, [16] * words.count)))
+
+
+def _nearest_bfloats(builder, value, words):
+    """The nearest bfloat16 in the upper half of each word, of two equally near the even one; NaN stays NaN."""
+    def all_lanes(number):
+        return ir.Constant(words, [number] * words.count)
+    bits = builder.bitcast(value, words)
+    odd = builder.and_(builder.lshr(bits, all_lanes(16)), all_lanes(1))
+    nearest = builder.add(builder.add(bits, all_lanes(0x7FFF)), odd)
+    return builder.select(builder.fcmp_unordered("uno", value, value), builder.or_(bits, all_lanes(1 << 22)), nearest)
+
+
+def _bfloat_pairs(builder, low, high, words):
+    if not has_bfloat_pairs():
+        below, above = (_nearest_bfloats(builder, value, words) for value in (low, high))
+        return builder.or_(builder.lshr(below, ir.Constant(words, [16] * words.count)),
+                           builder.and_(above, ir.Constant(words, [0xFFFF0000] * words.count)))
+    lanes = min(16, words.count)
+    turns = ir.Constant(ir.VectorType(_i32, 2 * lanes), [lane // 2 + lanes * (lane % 2) for lane in range(2 * lanes)])
+    parts = []
+    for below, above in zip(_pieces(builder, low, _f32, lanes), _pieces(builder, high, _f32, lanes)):
+        halves = _rounded(builder, below, above)
+        parts.append(builder.bitcast(builder.shuffle_vector(halves, halves, turns), ir.VectorType(_i32, lanes)))
+    return _joined(builder, parts)
+
+
 @intrinsic
-def code_pairs(typingctx, low, high):
-    """Words of the integers nearest to `low` and `high`, |x| < 2^15: see `quantize.to_code`."""
+def rounded_pairs(typingctx, a, low, high):
+    """Words for the array a of what is nearest to `low` and `high`: bfloat16, or integers (|x| < 2^15; see
+    `quantize.to_code`).
+    """
+    words = _words_of(a, low.lanes)
+
     def emit(context, builder, sig, args):
-        rounder = ir.Constant(low.llvm, [float(_ROUNDER)] * low.lanes)
-        below, above = (builder.bitcast(builder.fadd(value, rounder, flags=_AS_WRITTEN), words.llvm) for value in args)
-        # The rounder's own last 16 bits are 0.
-        return builder.or_(builder.and_(below, ir.Constant(words.llvm, [0xFFFF] * low.lanes)),
-                           builder.shl(above, ir.Constant(words.llvm, [16] * low.lanes)))
-    words = Integers(32, low.lanes)
-    return words(low, low), emit
+        return (_bfloat_pairs if _are_bfloats(a) else _code_pairs)(builder, args[1], args[2], words.llvm)
+    return words(a, low, high), emit
 
 
 @intrinsic
@@ -419,18 +522,39 @@ def settle(typingctx):
 
 @intrinsic
 def spread_integer(typingctx, a, i):
-    """a[i] in every lane."""
+    """The word a[i] in every lane."""
+    words = _words_of(a, WIDE)
+
     def emit(context, builder, sig, args):
-        return _splat(builder, builder.load(_address(context, builder, sig, args, _i32), align=4), _ints.llvm)
-    return _ints(a, types.intp), emit
+        return _splat(builder, builder.load(_address(context, builder, sig, args, _i32), align=4), words.llvm)
+    return words(a, types.intp), emit
+
+
+def _add_bfloats(builder, total, x, y):
+    """total + the two products of bfloat16 in each lane, added one after the other in float32."""
+    if has_bfloat_pairs():
+        halves = ir.VectorType(_bfloat, 32)
+        kind = ir.FunctionType(ir.VectorType(_f32, 16), [ir.VectorType(_f32, 16), halves, halves])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512bf16.dpbf16ps.512")
+        totals = _pieces(builder, total, _f32, 16)
+        factors = ([builder.bitcast(part, halves) for part in _pieces(builder, value, _i32, 16)] for value in (x, y))
+        return _joined(builder, [builder.call(function, three) for three in zip(totals, *factors)])
+    kind = ir.FunctionType(total.type, [total.type] * 3)
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{total.type.count}f32")
+    for half_of in (lambda v: builder.and_(v, ir.Constant(v.type, [0xFFFF0000] * v.type.count)),
+                    lambda v: builder.shl(v, ir.Constant(v.type, [16] * v.type.count))):
+        total = builder.call(function, [*(builder.bitcast(half_of(v), total.type) for v in (x, y)), total])
+    return total
 
 
 @intrinsic
 def add_pairs(typingctx, total, x, y):
-    """total + the two products of 16-bit numbers in each lane."""
+    """total + the two products of 16-bit integers in each lane, in int32; of bfloat16 in float32."""
     def emit(context, builder, sig, args):
+        if isinstance(x, BFloats):
+            return _add_bfloats(builder, *args)
         return builder.add(args[0], _pairwise(builder, args[1], args[2], _i16, True, _PAIRS))
-    return _ints(_ints, _ints, _ints), emit
+    return total(total, x, x), emit
 
 
 @intrinsic
@@ -456,14 +580,11 @@ def take_bytes(typingctx, total, sums):
 
 
 @intrinsic
-def add_integers(typingctx, x, y):
-    return _ints(_ints, _ints), lambda context, builder, sig, args: builder.add(*args)
-
-
-@intrinsic
 def to_float(typingctx, v):
-    """Each lane as float32."""
-    return _wide(_ints), lambda context, builder, sig, args: builder.sitofp(args[0], _wide.llvm)
+    """Each lane as float32, which it may be already."""
+    def emit(context, builder, sig, args):
+        return args[0] if v == _wide else builder.sitofp(args[0], _wide.llvm)
+    return _wide(v), emit
 
 
 # ------------------------------------------------------------------------------ bytes: packed ternary weights
@@ -810,21 +931,6 @@ def multiply_tiles(typingctx, a, ia, b, ib):
             _call_tiles(builder, "tdpbf16ps", _number(tile), _number(4 + tile // 2), _number(6 + tile % 2))
         return context.get_dummy_value()
     return types.void(a, types.intp, b, types.intp), emit
-
-
-class _BFloat(ir.Type):
-    """LLVM's bfloat, which llvmlite lacks: the text that LLVM reads needs nothing but its name."""
-
-    def __str__(self):
-        return "bfloat"
-
-
-def _rounded(builder, low, high):
-    """32 bfloat16: the sixteen numbers of `low`, then those of `high`, as integers of 16 bits."""
-    kind = ir.VectorType(_BFloat(), 32)
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [low.type] * 2),
-                                              "llvm.x86.avx512bf16.cvtne2ps2bf16.512")
-    return builder.bitcast(builder.call(function, [high, low]), ir.VectorType(ir.IntType(16), 32))
 
 
 def _sixteen(context, builder, array, value, i, count):

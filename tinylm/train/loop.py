@@ -23,7 +23,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from .. import kernels
-from ..config import Config
+from ..config import PRECISIONS, Config
 from ..errors import DataMissing, Diverged, TinylmError, UsageError
 from ..kernels import memory
 from ..layers import Parameters, Pass, Tape
@@ -198,8 +198,8 @@ class Trainer:
                              f"{have / 2**30:,.1f}: a smaller --batch-size or --context needs less "
                              "(--accumulate makes up for it)")
         self._dlosses = np.full(self.rows, 1 / self.rows, self.params.flat.dtype)
-        # In int16 gradients are rounded by other kernels as soon as there is a chunk of rows for each thread.
-        rows = CHUNK * (self.threads - 1) if self.config.setup.precision == "int16" else 0
+        # Gradients are rounded to 16 bits by other kernels as soon as there is a chunk of rows for each thread.
+        rows = CHUNK * (self.threads - 1) if self.config.setup.precision != PRECISIONS[0] else 0
         texts = min(self.recipe.batch_size, rows // self.context + 1)
         inputs, targets = (part[:texts] for part in self.data.batch(1, 0))
         with memory.lent_from(self.passes.shelves):
