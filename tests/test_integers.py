@@ -113,7 +113,8 @@ def test_bits_do_not_depend_on_the_number_of_threads(chosen, bfloat_pairs, seed,
 @pytest.mark.parametrize(("tile", "arguments", "instruction"), [
     (integers._tile_pairs, (FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, WORDS, INDEX, INDEX, INDEX, WORDS, INDEX, INDEX,
                             STEPS, INDEX, STEPS, INDEX, INDEX, INDEX), r"vpmaddwd|vpdpwssd"),
-    (integers._tile_bytes, (WORDS, WORDS, INDEX, INDEX, WORDS, INDEX, INDEX, INDEX), r"vpmaddubsw|vpdpbusd")],
+    (integers._tile_bytes, (FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, WORDS, INDEX, INDEX, WORDS, INDEX, INDEX, WORDS,
+                            STEPS, STEPS, WORDS, INDEX, INDEX, INDEX), r"vpmaddubsw|vpdpbusd")],
     ids=["pairs", "bytes"])
 @pytest.mark.skipif("avx2" not in simd.target_features() or platform.machine().lower() not in ("x86_64", "amd64"),
                     reason="needs AVX2")

@@ -803,14 +803,26 @@ def ternary_panels(codes, transposed):
 
 
 @inlined
-def _take(totals, r, sums, fresh):
-    """Lanes of row r of the totals + sums; `fresh`: there are none yet."""
-    store_integers(totals, r * WIDE, take_bytes(integers() if fresh else load_integers(totals, r * WIDE), sums))
+def _add_up(totals, r, sums, fresh):
+    """Lanes of row r of the totals, if there are any yet, + the sums."""
+    return take_bytes(integers() if fresh else load_integers(totals, r * WIDE), sums)
 
 
 @inlined
-def _tile_bytes(totals, a, ia, rs, b, ib, words, rows):
-    """totals (ROWS, WIDE) = the products of ROWS rows of a and a panel."""
+def _finish_bytes(out, at, begin, ist, total, minus_sums, steps, scale, row, columns):
+    """out = begin + (total - the sum of a's codes) steps[row] scale, for the lanes of one row."""
+    exact = to_float(add(total, spread_integer(minus_sums, row)))
+    step = multiply(spread(steps, row, wide()), spread(scale, 0, wide()))
+    put(out, at, multiply_add(get(begin, ist, wide(), columns), exact, step), columns)
+
+
+@inlined
+def _tile_bytes(out, io, ldo, begin, ist, lds, a, ia, rs, b, ib, words, minus_sums, steps, scale, totals, row, rows,
+                columns):
+    """`matmul.tile` for words of four bytes; minus_sums[row ...] and steps[row ...] are of its rows.
+
+    totals    (ROWS, WIDE) of what may be added up in BYTE_WORDS words, if there are more
+    """
     last = rows - 1
     i0, i1, i2 = ia, ia + min(1, last) * rs, ia + min(2, last) * rs
     i3, i4, i5 = ia + min(3, last) * rs, ia + min(4, last) * rs, ia + min(5, last) * rs
@@ -825,29 +837,39 @@ def _tile_bytes(totals, a, ia, rs, b, ib, words, rows):
             c4 = add_bytes(c4, x, spread_integer(a, i4 + k))
             c5 = add_bytes(c5, x, spread_integer(a, i5 + k))
         fresh = low == 0
-        _take(totals, 0, c0, fresh)
-        _take(totals, 1, c1, fresh)
-        _take(totals, 2, c2, fresh)
-        _take(totals, 3, c3, fresh)
-        _take(totals, 4, c4, fresh)
-        _take(totals, 5, c5, fresh)
+        t0, t1, t2 = _add_up(totals, 0, c0, fresh), _add_up(totals, 1, c1, fresh), _add_up(totals, 2, c2, fresh)
+        t3, t4, t5 = _add_up(totals, 3, c3, fresh), _add_up(totals, 4, c4, fresh), _add_up(totals, 5, c5, fresh)
+        if low + BYTE_WORDS < words:
+            store_integers(totals, 0, t0)
+            store_integers(totals, WIDE, t1)
+            store_integers(totals, 2 * WIDE, t2)
+            store_integers(totals, 3 * WIDE, t3)
+            store_integers(totals, 4 * WIDE, t4)
+            store_integers(totals, 5 * WIDE, t5)
+            continue
+        _finish_bytes(out, io, begin, ist, t0, minus_sums, steps, scale, row, columns)
+        if rows > 1:
+            _finish_bytes(out, io + ldo, begin, ist + lds, t1, minus_sums, steps, scale, row + 1, columns)
+        if rows > 2:
+            _finish_bytes(out, io + 2 * ldo, begin, ist + 2 * lds, t2, minus_sums, steps, scale, row + 2, columns)
+        if rows > 3:
+            _finish_bytes(out, io + 3 * ldo, begin, ist + 3 * lds, t3, minus_sums, steps, scale, row + 3, columns)
+        if rows > 4:
+            _finish_bytes(out, io + 4 * ldo, begin, ist + 4 * lds, t4, minus_sums, steps, scale, row + 4, columns)
+        if rows > 5:
+            _finish_bytes(out, io + 5 * ldo, begin, ist + 5 * lds, t5, minus_sums, steps, scale, row + 5, columns)
 
 
 @serial
 def _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals, first, last, left, right):
     for t in range(first, last):
         row = t * ROWS
-        rows = min(ROWS, M - row)
         for column in range(left, right, WIDE):
+            at = row * N + column
             ask_tile(a, (row + ROWS) * words, words, words, ALONE, (column - left) // WIDE)
-            ask_rows(out, row * N + column, N, ROWS)  # for what comes after the products
-            _tile_bytes(totals, a, row * words, words, b, column * words, words, rows)
-            for r in range(rows):
-                total = add(load_integers(totals, r * WIDE), spread_integer(minus_sums, row + r))
-                columns = min(WIDE, N - column)
-                begin = get(start, (row + r) * lds + column * css, wide(), columns)
-                step = multiply_add(wide(), spread(steps, row + r, wide()), spread(scale, 0, wide()))
-                put(out, (row + r) * N + column, multiply_add(begin, to_float(total), step), columns)
+            ask_rows(out, at, N, ROWS)  # for what comes after the products
+            _tile_bytes(out, at, N, start, row * lds + column * css, lds, a, row * words, words, b, column * words,
+                        words, minus_sums, steps, scale, totals, row, min(ROWS, M - row), min(WIDE, N - column))
 
 
 @parallel

@@ -344,7 +344,8 @@ def has_bfloat_pairs() -> bool:
 # Where bytes are multiplied straight into int32, so are they summed; elsewhere two products into 16 bits.
 _ints = Integers(32, WIDE)
 _byte_sums = _ints if {"avx512f", "avx512vnni"} <= target_features() else Integers(16, 2 * WIDE)
-BYTES_TOGETHER = 128  # numbers along k after which sums of bytes must be taken away: 64 pairs of at most 508 each
+# Numbers along k after which sums of bytes must be taken away: in 16 bits 64 pairs of at most 508 each.
+BYTES_TOGETHER = 1 << 22 if _byte_sums is _ints else 128
 
 
 def _bits(element):
