@@ -63,6 +63,7 @@ _ZERO, _ONE, _NAN, _INFINITE = np.float32(0), np.float32(1), np.float32(np.nan),
 _LOW, _HALF_WORD, _MAGNITUDE = np.int32(0xFFFF), np.int32(16), np.int32(0x7FFFFFFF)
 _HIGH, _LAST, _BELOW_HALF, _QUIET = np.uint32(16), np.uint32(1), np.uint32(0x7FFF), np.uint32(0x40)  # of bfloat16
 NEXT, ROWS_APART = np.int64(1), np.int64(ROWS)  # from row to row and from k to k in a strip
+FAR = 1 << 23                        # numbers of b that stay in the third-level cache
 ALIGNED = memory.SMALL // 4          # words that begin at a cache line, if there are so many
 EVEN = 1.1                           # a thread may have so much more than its share, for what is saved elsewhere
 _FIRST, _NO_FACTOR = np.int64(0), np.zeros(0, np.float32)
@@ -735,13 +736,19 @@ def multiply_both(start, css, a, panels, column_steps, N, after, sums=_NO_FLOATS
 def grid(M, N, K, pieces):
     """(rows, columns): how an M x K x N product is cut into parts.
 
-    Each thread's share is to be as equal as can be; then a share is cut into rows, so that others may take some:
-    into `pieces` at most.
+    Each thread's share is to be as equal as can be; then a share is cut, so that others may take some, into `pieces` at
+    most: into rows, or where b comes from memory each time so that least is read, which is the rows of a and the columns
+    of b for each part.
     """
     tiles, panels, threads = -(-M // ROWS), -(-N // WIDE), thread_count()
     cuts = [(rows, threads // rows) for rows in range(threads, 0, -1) if threads % rows == 0]
     rows, columns = min(cuts, key=lambda cut: -(-tiles // cut[0]) * -(-panels // cut[1]))
-    return rows * max(1, parts_for(M * N * K, LEAST_PRODUCT, pieces) // threads), columns
+    more = max(1, parts_for(M * N * K, LEAST_PRODUCT, pieces) // threads)
+    if N * K <= FAR:
+        return rows * more, columns
+    cuts = [(rows * more // c, columns * c) for c in range(1, more + 1)
+            if more % c == 0 and (c == 1 or panels % (columns * c) == 0)]
+    return min(cuts, key=lambda cut: cut[0] * N + cut[1] * M)
 
 
 # -------------------------------------------------------------------------------- ternary weights, 8-bit activations
