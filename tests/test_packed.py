@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import numba
 import numpy as np
@@ -253,6 +254,19 @@ def test_threads_that_may_be_too_few_do_not_wait_for_each_other(name, monkeypatc
     monkeypatch.setenv(name, "true" if name == "OMP_DYNAMIC" else "2")
     assert not together.run_together(1)
     together.run_together.cache_clear()
+
+
+@pytest.mark.skipif(numba.get_num_threads() < 2, reason="one processor")
+@pytest.mark.skipif(any(name in os.environ for name in together._FEWER), reason="there may be fewer")
+def test_a_thread_that_comes_late_is_waited_for():
+    """The first could do both parts before it wakes up, and decoding would have one thread for good."""
+    try:
+        for _ in range(20):
+            time.sleep(0.01)
+            together.run_together.cache_clear()
+            assert together.run_together(2) or numba.threading_layer() == "tbb"
+    finally:
+        together.run_together.cache_clear()
 
 
 @pytest.mark.parametrize(("seconds", "better"), [(1.0, 4), (3.0, 1)])

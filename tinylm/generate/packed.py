@@ -175,7 +175,8 @@ class PackedModel:
             weights = self._kept(run, "decode", lambda: self.decode_weights(run))
             state.to_rows(self.model)
             state.length += tokens.size
-            return np.stack([kernels.decode_step(token, weights, state.rows) for token in tokens[0]])[None]
+            scores = [kernels.decode_step(token, weights, state.rows) for token in tokens[0]]
+            return (scores[0][None] if len(scores) == 1 else np.stack(scores))[None]
         state.to_memory(self.model)
         return self.model.extend(tokens, state, self._inside(run))
 

@@ -737,8 +737,8 @@ def grid(M, N, K, pieces):
     """(rows, columns): how an M x K x N product is cut into parts.
 
     Each thread's share is to be as equal as can be; then a share is cut, so that others may take some, into `pieces` at
-    most: into rows, or where b comes from memory each time so that least is read, which is the rows of a and the columns
-    of b for each part.
+    most: into rows, or where b comes from memory each time so that least is read.  That is the rows of a and the
+    columns of b for each part.
     """
     tiles, panels, threads = -(-M // ROWS), -(-N // WIDE), thread_count()
     cuts = [(rows, threads // rows) for rows in range(threads, 0, -1) if threads % rows == 0]

@@ -39,6 +39,7 @@ SHARED_BYTES = 1 << 20  # below this many bytes of weights, meeting costs more t
 TRIAL_EVERY = 1024       # tokens between trials of `Pace`
 TRIAL = 12               # tokens in a trial
 SPINS = 2_000           # looks at the counter before a waiting thread lets another one run
+PATIENCE = 1_000_000    # such looks, when it is asked whether another thread comes at all: half a second or more
 _FEWER = "OMP_DYNAMIC", "OMP_THREAD_LIMIT"  # settings by which a later region may get fewer threads than the first
 
 
@@ -148,8 +149,14 @@ def meet(counter, goal):
 
 
 @parallel
-def _who(part, numbers, parts):
+def _who(part, numbers, counter, parts):
+    """Which thread does each part; they wait for each other, but not for ever, or one would do them all in turn."""
     numbers[part] = get_thread_id()
+    arrive(counter)
+    tries = 0
+    while arrived(counter) < parts and tries < PATIENCE:
+        give_way()
+        tries += 1
 
 
 @cache
@@ -158,7 +165,7 @@ def run_together(threads):
     if any(name in os.environ for name in _FEWER):
         return False
     numbers = np.zeros(threads, np.int64)
-    _who(numbers, threads)
+    _who(numbers, np.zeros(1, np.int64), threads)
     return len(set(numbers.tolist())) == threads and numba.threading_layer() != "tbb"  # which promises nothing
 
 
