@@ -265,14 +265,15 @@ def _table(results: list[dict]):
         rows = [[r["what"], r["of"], f"{r['billions_per_second']:,.0f} {r['unit']}" if r["billions_per_second"] else
                  "not here"] for r in results]
     else:
-        columns, words = ("gemm", "in", "rows x k x columns", "GFLOP/s", "peak", "of it"), 2
+        columns, words = ("gemm", "in", "rows x k x columns", "GFLOP/s", "peak", "of it", "alone"), 2
         rows = [[r["product"], r["instruction"], " x ".join(map(str, r["shape"])), f"{r['gflops']:,.0f}",
-                 f"{r['peak_gflops']:,.0f}", f"{r['fraction_of_peak']:.0%}"] for r in results]
+                 f"{r['peak_gflops']:,.0f}", f"{r['fraction_of_peak']:.0%}",
+                 f"{r['fraction_alone']:.0%}" if r["fraction_alone"] else ""] for r in results]
     if _threads() > 1:
         columns = *columns, "over one"
         for row, r in zip(rows, results):
             row.append(f"{r['threads_over_one']:.2f}x" if r["threads_over_one"] else "")
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 1 if len(columns) > 6 else 2, 0, 0))
     for index, name in enumerate(columns):
         table.add_column(name, justify="left" if index < words else "right", no_wrap=True)
     for row in rows:

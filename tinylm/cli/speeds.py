@@ -103,7 +103,11 @@ def _size(count: int) -> str:
 
 def gemm(seconds: float, backend: str) -> list[dict]:
     """The three products of a linear map in every precision that has an instruction; bytes through packed ternary
-    weights."""
+    weights.
+
+    Operands are float32.  Where they are rounded to 16 bits first, which layers do once for several products, the
+    product alone is measured, too.
+    """
     import numpy as np
 
     from ..config import PRECISIONS
@@ -122,24 +126,39 @@ def gemm(seconds: float, backend: str) -> list[dict]:
         for product, a, b, how in (("forward", inp, weight, {"transpose_b": True}),
                                    ("input gradient", dout, weight, {}),
                                    ("weight gradient", dout, inp, {"transpose_a": True})):
-            calls += [(product, shape, precision, functools.partial(product_in, precision, a, b, **how))
-                      for precision in PRECISIONS if machine.has(precision)]
+            for precision in filter(machine.has, PRECISIONS):
+                rounded = _rounded(a, b, precision, **how) if backend == "numba" else None
+                calls.append((product, shape, precision, *(
+                    operands and functools.partial(product_in, precision, *operands, **how)
+                    for operands in ((a, b), rounded))))
     if machine.has("int8"):
         m, k, n = PACKED_SHAPE
         packed = f.pack_ternary(rng.integers(-1, 2, (n, k), np.int8))
         aligned = memory.empty(packed.shape, np.uint8)  # as an exported model lies in memory
         aligned[...] = packed
         codes = rng.integers(-127, 128, (m, k), np.int8)
-        calls.append(("packed", PACKED_SHAPE, "int8", lambda: f.packed_product(aligned, codes, n)))
-    results = []
-    for product, shape, instruction, call in calls:
-        spent, found = timed(call, seconds / len(calls),
-                             None if instruction == "float32" else lambda s, i=instruction: machine.peak(i, s))
-        rate = 2 * math.prod(shape) / spent
+        calls.append(("packed", PACKED_SHAPE, "int8", lambda: f.packed_product(aligned, codes, n), None))
+    results, share = [], seconds / sum(2 if alone else 1 for *_, alone in calls)
+    for product, shape, instruction, *ways in calls:
+        found = [timed(call, share, None if instruction == "float32" else lambda s, i=instruction: machine.peak(i, s))
+                 for call in ways if call]
+        (rate, fraction), alone = ((2 * math.prod(shape) / spent, 2 * math.prod(shape) / spent / pace.peak)
+                                   for spent, pace in (found[0], found[-1]))
         results.append({"kind": "gemm", "product": product, "shape": list(shape), "instruction": instruction,
-                        "gflops": rate / 1e9, "peak_gflops": found.peak / 1e9, "fraction_of_peak": rate / found.peak,
-                        "threads_over_one": found.threads_over_one})
+                        "gflops": rate / 1e9, "peak_gflops": found[0][1].peak / 1e9, "fraction_of_peak": fraction,
+                        "fraction_alone": alone[1] if ways[1] else None,
+                        "threads_over_one": found[0][1].threads_over_one})
     return results
+
+
+def _rounded(a, b, precision: str, transpose_a: bool = False, transpose_b: bool = False):
+    """a and b as layers hand them on to several products at this precision; None where they do not round them."""
+    from ..kernels.matmul import as_a_and_b, both_ways, in_pairs, pack
+    from ..ops.precision import autocast
+    with autocast(precision):
+        if not in_pairs():
+            return None
+        return both_ways(a)[transpose_a], as_a_and_b(b)[1] if transpose_a else pack(b, transpose_b=transpose_b)
 
 
 def scan(seconds: float, backend: str) -> list[dict]:

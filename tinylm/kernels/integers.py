@@ -22,6 +22,7 @@ from .rows import CHUNK_ROWS, PLAIN, add_row, finish_rows, parts_for, threads_of
 from .simd import (
     BYTES_TOGETHER,
     ROWS,
+    SHORT,
     WIDE,
     add,
     add_bytes,
@@ -39,8 +40,10 @@ from .simd import (
     prefetch,
     rounded_pairs,
     settle,
+    short,
     spread,
     spread_integer,
+    store_bfloats,
     store_integers,
     store_integers_past,
     take_bytes,
@@ -81,8 +84,11 @@ def _steps(top):
 @serial
 def _to_bfloats(codes, x):
     """Row x as bfloat16, and 0 beyond it; see `ops.precision.round_bfloat16`."""
+    whole = x.size // SHORT * SHORT
+    for i in range(0, whole, SHORT):
+        store_bfloats(codes, i, load(x, i, short()))
     bits = x.view(np.uint32)
-    for i in range(x.size):
+    for i in range(whole, x.size):
         upper = np.uint32(bits[i] >> _HIGH)
         nearest = np.uint32(np.uint32(bits[i] + _BELOW_HALF + np.uint32(upper & _LAST)) >> _HIGH)
         codes[i] = np.uint16(nearest if x[i] == x[i] else np.uint32(upper | _QUIET))

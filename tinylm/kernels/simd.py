@@ -336,6 +336,7 @@ def are_bfloats(typingctx, a):
     return types.boolean(a), lambda context, builder, sig, args: ir.Constant(ir.IntType(1), found)
 
 
+@cache
 def has_bfloat_pairs() -> bool:
     """Whether numba's target multiplies bfloat16 and adds two products to a float32 in one instruction."""
     return {"avx512f", "avx512bw", "avx512bf16"} <= target_features()
@@ -499,6 +500,23 @@ def _bfloat_pairs(builder, low, high, words):
         halves = _rounded(builder, below, above)
         parts.append(builder.bitcast(builder.shuffle_vector(halves, halves, turns), ir.VectorType(_i32, lanes)))
     return _joined(builder, parts)
+
+
+@intrinsic
+def store_bfloats(typingctx, a, i, v):
+    """Writes what is nearest to v to a[i], a[i+1], ..., of bfloat16."""
+    def emit(context, builder, sig, args):
+        if has_bfloat_pairs() and v.lanes % 16 == 0:
+            parts = [_rounded(builder, part, part) for part in _pieces(builder, args[2], _f32, 16)]
+            first = ir.Constant(ir.VectorType(_i32, 16), list(range(16)))
+            nearest = _joined(builder, [builder.shuffle_vector(part, part, first) for part in parts])
+        else:
+            words = ir.VectorType(_i32, v.lanes)
+            upper = builder.lshr(_nearest_bfloats(builder, args[2], words), ir.Constant(words, [16] * v.lanes))
+            nearest = builder.trunc(upper, ir.VectorType(_i16, v.lanes))
+        builder.store(nearest, _address(context, builder, sig, args, nearest.type), align=2)
+        return context.get_dummy_value()
+    return types.void(a, types.intp, v), emit
 
 
 @intrinsic
