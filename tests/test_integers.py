@@ -192,6 +192,33 @@ def test_bytes_and_columns_at_once_are_what_each_way_gives(seed, N, M):
             np.testing.assert_array_equal(columns.columns[at:at + pairs], both.columns[at:at + pairs])
 
 
+@pytest.mark.parametrize("started", [False, True])
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(1, 1), (2, 3), (3, 65), (1, 130)]),
+       st.sampled_from([1, 2, 5, 12, 48]))
+def test_codes_made_on_the_way_are_those_made_afterwards(started, seed, texts, D):
+    """Parts begin within a text, whose token before another part normalises."""
+    rng, C = np.random.default_rng(seed), 8 * D
+    x, before = (rng.standard_normal(shape).astype(np.float32) for shape in ((*texts, C), (texts[0], C)))
+    weight, bias, mix = (rng.standard_normal(C).astype(np.float32) for _ in range(3))
+    ternary, before = kernels.ternarize(rng.standard_normal((7, C)).astype(np.float32)), before if started else None
+    normed, norm = kernels.layernorm_forward(x, weight, bias)
+    shifted, _ = kernels.token_shift_forward(normed, mix, before)
+    out, (of_norm, of_shift) = kernels.norm_shift(x, weight, bias, mix, before)
+    np.testing.assert_array_equal(out, shifted)
+    for got, want in zip((of_shift.inp, of_norm.mean, of_norm.rstd), (normed, norm.mean, norm.rstd)):
+        np.testing.assert_array_equal(got, want)
+    for plain, operand in (
+            (shifted, kernels.norm_shift(x, weight, bias, mix, before, operand=True)[0]),
+            (kernels.squared_relu_forward(x)[0], kernels.squared_relu_forward(x, operand=True)[0]),
+            (kernels.headnorm_forward(x, 8, weight, bias)[0],
+             kernels.headnorm_forward(x, 8, weight, bias, operand=True)[0])):
+        assert operand.shape == plain.shape
+        (want, kept), (got, also_kept) = (kernels.bitlinear_forward(inp, ternary, 8) for inp in (plain, operand))
+        np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(also_kept.inp, kept.inp)
+        np.testing.assert_array_equal(also_kept.inp_scale, kept.inp_scale)
+
+
 @given(st.integers(0, 2**32 - 1), EDGES, EDGES)
 def test_ternary_panels_are_the_same_however_the_matrix_is_stored(seed, K, N):
     codes = np.random.default_rng(seed).integers(-1, 2, (K, N)).astype(np.int8)

@@ -427,6 +427,28 @@ def test_token_shift(B, T, C, with_before, seed):
                 last = inp[b, t, c]
 
 
+@loops("norm_shift")
+@FEW
+@given(SIZE, SIZE, SIZE, st.booleans(), st.booleans(), SEED)
+def test_norm_shift(B, T, C, biased, with_before, seed):
+    """The shift looks at what came out of the norm, the token before the first one included."""
+    rng = np.random.default_rng(seed)
+    inp, weight, bias, mix = (rng.standard_normal(shape) for shape in ((B, T, C), C, C, C))
+    before = rng.standard_normal((B, C)) if with_before else None
+    out, (norm, shift) = ops.norm_shift(inp, weight, bias if biased else None, mix, before)
+    share = np.array([sigmoid(m) for m in mix])
+    for b in range(B):
+        last = before[b] if with_before else np.zeros(C)
+        for t in range(T):
+            mean = sum(inp[b, t]) / C
+            rstd = 1 / np.sqrt(sum((inp[b, t] - mean) ** 2) / C + 1e-5)
+            normed = (inp[b, t] - mean) * rstd * weight + (bias if biased else 0)
+            close(out[b, t], normed * share + last * (1 - share))
+            close((norm.mean[b, t, 0], norm.rstd[b, t, 0]), (mean, rstd))
+            close(shift.inp[b, t], normed)
+            last = normed
+
+
 @loops("gated_conv_forward")
 @FEW
 @given(SIZE, st.integers(1, 9), SIZE, st.integers(1, 8), st.booleans(), SEED)

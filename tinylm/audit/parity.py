@@ -853,6 +853,24 @@ def _bound_token_shift(c, want):
             "dmix added": 1.05 * (relative + UNIT) * dmix + gamma(B * T + 1) * np.abs(c["dmix"])}
 
 
+def _draw_norm_shift(rng, B, T, C, bias, before):
+    return _draw_layernorm(rng, B, T, C, bias, 0.0) | {
+        "mix": 2 * _normal(rng, C), "before": _maybe(before, _normal(rng, B, C))}
+
+
+def _run_norm_shift(f, c):
+    out, (_, shift) = f.norm_shift(c["inp"], c["weight"], c["bias"], c["mix"], c["before"], NORM_EPS)
+    return {"out": out, "normed": shift.inp}
+
+
+def _bound_norm_shift(c, want):
+    of_norm = _norm_bounds(c, {"out": want["normed"]}, *_norm_errors(c["inp"]), np.abs(c["dout"] * c["weight"]))["out"]
+    of_shift = _bound_token_shift({**c, "inp": np.abs(want["normed"]) + of_norm, "dmix": np.zeros(1)}, want)["out"]
+    share = 1 / (1 + np.exp(-c["mix"]))
+    before = np.concatenate([np.zeros_like(of_norm[:, :1]), of_norm[:, :-1]], 1)
+    return {"out": of_shift + share * of_norm + (1 - share) * before, "normed": of_norm}
+
+
 def _draw_gated_conv(rng, B, T, C, taps, before):
     return {"inp": 2 * _normal(rng, B, T, 2 * C), "weight": _normal(rng, taps, C),
             "before": _maybe(before, _normal(rng, B, taps - 1, C)), "dout": _normal(rng, B, T, C),
@@ -1235,6 +1253,9 @@ OPERATIONS: dict[str, Operation] = {
     "token_shift": Operation(("token_shift_forward", "token_shift_backward"),
                              {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "before": (False, True)},
                              _draw_token_shift, _run_token_shift, _bound_token_shift),
+    "norm_shift": Operation(("norm_shift",), {"B": (0, *ROWS), "T": EDGES, "C": (2, *EDGES[2:]), "bias": (False, True),
+                                             "before": (False, True)},
+                            _draw_norm_shift, _run_norm_shift, _bound_norm_shift),
     "gated_conv": Operation(("gated_conv_forward", "gated_conv_backward"),
                             {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "taps": (1, 2, 3, 8), "before": (False, True)},
                             _draw_gated_conv, _run_gated_conv, _bound_gated_conv),

@@ -7,8 +7,9 @@ from ..ops import activations as definition
 from ..ops import shapes
 from . import memory
 from .jit import parallel, serial
+from .quantize import quantize_row, quantized_for
 from .recording import contiguous
-from .rows import parts_for
+from .rows import parts_for, threads_of
 from .vector_math import tanh32
 
 _SCALE, _CUBIC = np.float32(definition.GELU_SCALE), np.float32(definition.GELU_CUBIC)
@@ -84,6 +85,15 @@ def _squared_relu_forward(part, out, inp, parts):
 
 
 @parallel
+def _squared_relu_codes(part, thread, codes, minus_sums, steps, inp, scratch, parts):
+    """8-bit codes (N, K rounded up) of what comes of inp (N, K).   scratch: (threads, K)"""
+    rows, row = inp.shape[0], scratch[thread]
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        _squared_relu_forward_range(row, inp[n])
+        steps[n], minus_sums[n] = quantize_row(codes[n], row)
+
+
+@parallel
 def _squared_relu_backward(part, dinp, dout, cache, parts):
     low, high = dout.size * part // parts, dout.size * (part + 1) // parts
     _squared_relu_backward_range(dinp[low:high], dout[low:high], cache[low:high])
@@ -136,9 +146,15 @@ def gelu_backward(dout, cache):
     return _backward(_gelu_backward, dout, cache)
 
 
-def squared_relu_forward(inp):
-    """See `tinylm.ops.squared_relu_forward`; float32."""
-    return _forward(_squared_relu_forward, inp)
+def squared_relu_forward(inp, operand=False):
+    """See `tinylm.ops.squared_relu_forward`; float32, or `Quantized` where out is an operand."""
+    if not operand:
+        return _forward(_squared_relu_forward, inp)
+    inp, out = contiguous(inp), quantized_for(inp.shape)
+    parts = parts_for(inp.size)
+    _squared_relu_codes(out.rows.codes, out.rows.minus_sums, out.rows.steps, inp.reshape(-1, inp.shape[-1]),
+                        memory.empty((threads_of(parts), inp.shape[-1])), parts)
+    return out, inp
 
 
 def squared_relu_backward(dout, cache):

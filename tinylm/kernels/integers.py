@@ -15,7 +15,7 @@ from ..ops.precision import CHUNK, LARGEST, SMALLEST, precision
 from . import memory
 from .fork import thread_count
 from .jit import inlined, parallel, serial, serial_in_order
-from .quantize import largest, quantize_below, to_code
+from .quantize import bytes_for, largest, quantize_below, to_code
 from .recording import also
 from .registers import ALONE, ask, ask_rows, ask_tile, get, put
 from .rows import CHUNK_ROWS, PLAIN, add_row, finish_rows, parts_for, threads_of
@@ -553,24 +553,10 @@ def round_both(x, factor=None, sums=_NO_FLOATS, panels=False):
     return BothWays(x.shape, x, words, steps, *columns)
 
 
-class Bytes(NamedTuple):
-    """Rows of 8-bit codes, as `multiply_bytes` takes them."""
-
-    words: np.ndarray       # (N, M/4): four codes each, 0 beyond M
-    minus_sums: np.ndarray  # (N,): of the codes
-    steps: np.ndarray       # (N,)
-
-
-def bytes_for(x):
-    """Room for the `Bytes` of x (N, M)."""
-    N, M = x.shape
-    return Bytes(memory.empty((N, -(-M // 4)), np.int32), memory.empty(N, np.int32), memory.empty(N))
-
-
 def quantize_both(x, factor):
     """(x as `Bytes`, the columns of factor x as `BothWays` without rows), for float32 x (N, M) and factor (N,)."""
-    codes = bytes_for(x)
-    columns = _round(codes.words.view(np.int8), codes.steps.reshape(1, -1), codes.minus_sums, x, factor)
+    codes = bytes_for(*x.shape)
+    columns = _round(codes.codes, codes.steps.reshape(1, -1), codes.minus_sums, x, factor)
     return codes, BothWays(x.shape, x, None, None, *columns)
 
 

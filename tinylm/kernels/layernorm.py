@@ -7,8 +7,9 @@ from ..ops import shapes
 from ..ops.layernorm import LayerNormCache, RMSNormCache
 from . import memory
 from .jit import parallel, serial
+from .quantize import quantize_row, quantized_for
 from .recording import contiguous
-from .rows import CHUNK_ROWS, add_in_order, add_row, chunks_of, parts_for
+from .rows import CHUNK_ROWS, add_in_order, add_row, chunks_of, parts_for, threads_of
 
 
 @serial
@@ -123,6 +124,17 @@ def _head_forward(part, out, mean, rstd, inp, weight, bias, eps, parts):
 
 
 @parallel
+def _head_codes(part, thread, codes, minus_sums, steps, mean, rstd, inp, weight, bias, eps, scratch, parts):
+    """As `_head_forward`, but 8-bit codes of each token.   scratch: (threads, H, D)"""
+    rows, heads, _ = inp.shape
+    out = scratch[thread]
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        for h in range(heads):
+            mean[n, h], rstd[n, h] = _forward_row(out[h], inp[n, h], weight[h], bias[h], eps)
+        steps[n], minus_sums[n] = quantize_row(codes[n], out.reshape(-1))
+
+
+@parallel
 def _head_backward(part, dinp, partial_weight, partial_bias, dout, inp, weight, mean, rstd, parts):
     rows, heads, D = inp.shape
     chunks = partial_weight.shape[0]
@@ -136,16 +148,22 @@ def _head_backward(part, dinp, partial_weight, partial_bias, dout, inp, weight, 
                               dout[n, h], inp[n, h], weight[h], mean[n, h], rstd[n, h])
 
 
-def headnorm_forward(inp, heads, weight, bias, eps=1e-5):
-    """See `tinylm.ops.headnorm_forward`; float32.  Writes out, mean and rstd."""
+def headnorm_forward(inp, heads, weight, bias, eps=1e-5, operand=False):
+    """See `tinylm.ops.headnorm_forward`; float32, or `Quantized` for an operand.  Writes out, mean and rstd."""
     shapes.channels(inp, weight, bias)
     if inp.shape[-1] % heads:
         raise shapes.ShapeError(f"inp is {inp.shape}: {heads} heads cannot share {inp.shape[-1]} channels")
     inp = contiguous(inp)
     rows = inp.reshape(-1, heads, inp.shape[-1] // heads)
-    out, mean, rstd = memory.empty(inp.shape), memory.empty(rows.shape[:2]), memory.empty(rows.shape[:2])
-    _head_forward(out.reshape(rows.shape), mean, rstd, rows, weight.reshape(heads, -1), bias.reshape(heads, -1), eps,
-                  parts_for(inp.size))
+    mean, rstd, parts = memory.empty(rows.shape[:2]), memory.empty(rows.shape[:2]), parts_for(inp.size)
+    weights = weight.reshape(heads, -1), bias.reshape(heads, -1)
+    if operand:
+        out = quantized_for(inp.shape)
+        _head_codes(out.rows.codes, out.rows.minus_sums, out.rows.steps, mean, rstd, rows, *weights, eps,
+                    memory.empty((threads_of(parts), *rows.shape[1:])), parts)
+    else:
+        out = memory.empty(inp.shape)
+        _head_forward(out.reshape(rows.shape), mean, rstd, rows, *weights, eps, parts)
     stat = (*inp.shape[:-1], heads, 1)
     return out, LayerNormCache(inp, weight, bias, mean.reshape(stat), rstd.reshape(stat))
 

@@ -1,15 +1,49 @@
 """Rows of numbers as integers and a step: what both training and decoding multiply."""
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..ops.ternary import LARGEST_CODE
+from . import memory
 from .jit import serial, serial_exact
 
 _ZERO, _ONE, _TOP = np.float32(0.0), np.float32(1.0), np.float32(LARGEST_CODE)
 _MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float32 but its sign
 _INTEGERS = np.float32(3 << 22)    # adding a small integer to it adds that to its bits, too
 _INTEGER_BITS = _INTEGERS.view(np.int32)
+
+
+class Bytes(NamedTuple):
+    """Rows (N, K) as codes of 8 bits, which products of bytes multiply."""
+
+    words: np.ndarray       # (N, K/4): four codes each, 0 beyond K
+    minus_sums: np.ndarray  # (N,): of the codes
+    steps: np.ndarray       # (N,)
+
+    @property
+    def codes(self):
+        """int8 (N, K rounded up to 4)."""
+        return self.words.view(np.int8)
+
+
+def bytes_for(N, K):
+    """Room for the `Bytes` of rows (N, K)."""
+    return Bytes(memory.empty((N, -(-K // 4)), np.int32), memory.empty(N, np.int32), memory.empty(N))
+
+
+class Quantized(NamedTuple):
+    """An array of which nothing is known but the 8-bit codes that ternary maps multiply: rounded while it was made."""
+
+    shape: tuple[int, ...]  # (..., K)
+    rows: Bytes
+
+
+def quantized_for(shape):
+    """Room for a `Quantized`."""
+    *before, K = shape
+    return Quantized(tuple(shape), bytes_for(int(np.prod(before)), K))
 
 
 @serial

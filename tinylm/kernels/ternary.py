@@ -8,11 +8,11 @@ from ..ops import shapes
 from ..ops.precision import precision
 from ..ops.ternary import LARGEST_CODE, SMALLEST_SCALE, BitLinearCache, Ternary
 from . import memory, sums
-from .integers import a_chunk_for_each_thread, bytes_for, multiply_bytes, quantize_both, ternary_panels
+from .integers import a_chunk_for_each_thread, multiply_bytes, quantize_both, ternary_panels
 from .jit import parallel, serial
 from .matmul import FEW_ROWS, both_ways, matmul, pack, pack_scaled, scale_rows
 from .optimizer import CHUNK
-from .quantize import quantize_row
+from .quantize import Quantized, bytes_for, quantize_row
 from .recording import also, contiguous
 from .rows import parts_for
 from .simd import SHORT
@@ -132,9 +132,9 @@ def _one(scale):
 
 def _quantized(rows):
     """8-bit codes of rows (N, K), as `Bytes`."""
-    codes = bytes_for(rows)
-    _codes_rows(codes.words.view(np.int8), codes.minus_sums, codes.steps, rows, parts_for(rows.size))
-    return codes
+    found = bytes_for(*rows.shape)
+    _codes_rows(found.codes, found.minus_sums, found.steps, rows, parts_for(rows.size))
+    return found
 
 
 def _quantized_both(rows, factor):
@@ -147,19 +147,20 @@ def _quantized_both(rows, factor):
 def bitlinears_forward(inp, ternaries, activation_bits=0):
     """See `tinylm.ops.bitlinears_forward`; float32.
 
-    For activation_bits 8 the products are of bytes: exact, and the same at every precision.  Codes are int8.
+    For activation_bits 8 the products are of bytes: exact, and the same at every precision.  Codes are int8, and inp
+    may be `Quantized`.
     """
     for codes, _ in ternaries:
         shapes.linear(inp, codes, None)
-    inp, inp_scale = contiguous(inp), None
-    rows = inp.reshape(-1, inp.shape[-1])
+    inp_scale, K = None, inp.shape[-1]
     if activation_bits:
-        quantized = _quantized(rows)
-        outs = [_product_of_bytes(quantized, ternary) for ternary in ternaries]
-        inp = quantized.words.view(np.int8)[:, :rows.shape[1]].reshape(inp.shape)
-        inp_scale = quantized.steps.reshape(*inp.shape[:-1], 1)
+        rows = inp.rows if isinstance(inp, Quantized) else _quantized(contiguous(inp).reshape(-1, K))
+        outs = [_product_of_bytes(rows, ternary) for ternary in ternaries]
+        inp_scale = rows.steps.reshape(*inp.shape[:-1], 1)
+        inp = rows.codes[:, :K].reshape(inp.shape)
     else:
-        outs = [_product(rows, ternary, True) for ternary in ternaries]
+        inp = contiguous(inp)
+        outs = [_product(inp.reshape(-1, K), ternary, True) for ternary in ternaries]
     return ([out.reshape(*inp.shape[:-1], out.shape[-1]) for out in outs],
             [BitLinearCache(inp, inp_scale, ternary) for ternary in ternaries])
 
@@ -182,7 +183,7 @@ def _product_of_bytes(quantized, ternary):
         return multiply_bytes(quantized, scale, ternary_panels(codes, True), len(codes))
     out, steps = memory.empty((N, len(codes))), memory.empty(N)
     also(np.multiply, quantized.steps, scale, steps)
-    _few_tokens(out, quantized.words.view(np.int8), steps, codes, parts_for(codes.size))
+    _few_tokens(out, quantized.codes, steps, codes, parts_for(codes.size))
     return out
 
 

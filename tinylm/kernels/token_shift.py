@@ -4,11 +4,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..ops import shapes
+from ..ops.layernorm import LayerNormCache
 from ..ops.token_shift import TokenShiftCache
 from . import memory
 from .jit import parallel, serial
+from .layernorm import NONE, _forward_row
+from .quantize import bytes_for, quantize_row, quantized_for
 from .recording import contiguous
-from .rows import CHUNK_ROWS, add_in_order, chunks_of, parts_for
+from .rows import CHUNK_ROWS, add_in_order, chunks_of, parts_for, threads_of
 from .vector_math import sigmoid32
 
 _ONE = np.float32(1.0)
@@ -26,6 +29,29 @@ def _forward(part, out, inp, before, share, parts):
     for n in range(B * T * part // parts, B * T * (part + 1) // parts):
         b, t = n // T, n % T
         _mix(out[b, t], inp[b, t], before[b] if t == 0 else inp[b, t - 1], share)
+
+
+@parallel
+def _norm_shift(part, thread, out, codes, minus_sums, steps, normed, mean, rstd, inp, weight, bias, before, share, eps,
+                scratch, parts):
+    """normed = norm of inp (B, T, C), and out its shift, or where codes are wanted 8-bit codes of that.
+
+    scratch    (threads, 2, C): the token before a part's first one, which another part normalises, and a shift
+    """
+    B, T, _ = inp.shape
+    other, mixed = scratch[thread, 0], scratch[thread, 1]
+    low, high = B * T * part // parts, B * T * (part + 1) // parts
+    if low < high and low % T:
+        _forward_row(other, inp[low // T, low % T - 1], weight, bias, eps)
+    for n in range(low, high):
+        b, t = n // T, n % T
+        mean[n], rstd[n] = _forward_row(normed[b, t], inp[b, t], weight, bias, eps)
+        last = before[b] if t == 0 else other if n == low else normed[b, t - 1]
+        if codes.size:
+            _mix(mixed, normed[b, t], last, share)
+            steps[n], minus_sums[n] = quantize_row(codes[n], mixed)
+        else:
+            _mix(out[b, t], normed[b, t], last, share)
 
 
 @serial
@@ -69,6 +95,29 @@ def token_shift_forward(inp, mix, before=None):
     out = memory.empty(inp.shape)
     _forward(out, inp, contiguous(before), _share(mix), parts_for(inp.size))
     return out, TokenShiftCache(inp, mix, before)
+
+
+def norm_shift(inp, weight, bias, mix, before=None, eps=1e-5, operand=False):
+    """See `tinylm.ops.norm_shift`; float32, or `Quantized` where out is an operand."""
+    shapes.channels(inp, weight, bias)
+    shapes.channels(inp, mix, None)
+    inp, parts = contiguous(inp), parts_for(inp.size)
+    B, T, C = inp.shape
+    before = np.zeros((B, C), np.float32) if before is None else contiguous(before)
+    normed, mean, rstd = memory.empty(inp.shape), memory.empty(B * T), memory.empty(B * T)
+    out = quantized_for(inp.shape) if operand else memory.empty(inp.shape)
+    places = (_NO_TOKENS, *_codes_of(out.rows)) if operand else (out, *_codes_of(bytes_for(0, 0)))
+    _norm_shift(*places, normed, mean, rstd, inp, weight, NONE if bias is None else bias, before, _share(mix), eps,
+                memory.empty((threads_of(parts), 2, C)), parts)
+    norm = LayerNormCache(inp, weight, bias, mean.reshape(B, T, 1), rstd.reshape(B, T, 1))
+    return out, (norm, TokenShiftCache(normed, mix, before))
+
+
+_NO_TOKENS = np.zeros((0, 0, 0), np.float32)
+
+
+def _codes_of(rows):
+    return rows.codes, rows.minus_sums, rows.steps
 
 
 def token_shift_backward(dout, cache, add_to=None):

@@ -66,11 +66,16 @@ class Pass:
         return self.made[name]
 
     @property
-    def plain(self) -> bool:
-        """Whether these are the kernels, none of them replaced, in float32, and nobody looks on: then several
-        operations may be one call.  (The kernels are known by name: to import them takes a while.)"""
+    def alone(self) -> bool:
+        """Whether these are the kernels, none of them replaced, and nobody looks on: then one operation may hand on
+        what the next one multiplies.  (The kernels are known by name: to import them takes a while.)"""
         return (getattr(self.f, "__name__", "") == "tinylm.kernels" and self.p.flat.dtype == np.float32
-                and precision() == "float32" and self.observe is None and self.tape is None)
+                and self.observe is None)
+
+    @property
+    def plain(self) -> bool:
+        """Whether, besides, products are of float32 and nothing is kept: then several operations may be one call."""
+        return self.alone and precision() == "float32" and self.tape is None
 
     def remember(self, layer: Layer, value: Any) -> None:
         if self.tape is not None:

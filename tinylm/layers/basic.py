@@ -92,16 +92,16 @@ class LayerNorm(Layer):
         self.weight = Parameter(f"{name}.weight", (channels,), False, ("constant", 1.0))
         self.bias = Parameter(f"{name}.bias", (channels,), False, ("constant", 0.0)) if bias else None
 
-    own_parameters, _of = Linear.own_parameters, Linear._of
+    own_parameters, own = Linear.own_parameters, Linear._of  # own(source): weight and bias of that
 
     def forward(self, inp, run):
-        out, cache = run.f.layernorm_forward(inp, *self._of(run.p), NORM_EPS)
+        out, cache = run.f.layernorm_forward(inp, *self.own(run.p), NORM_EPS)
         run.remember(self, cache)
         return run.seen(self, inp, out)
 
     def backward(self, dout, run, residual=None):
         """`residual`, if any, is the gradient that came past the norm: it is added to what comes through it."""
-        dinp, _, _ = run.f.layernorm_backward(dout, run.recall(self), add_to=self._of(run.g), residual=residual)
+        dinp, _, _ = run.f.layernorm_backward(dout, run.recall(self), add_to=self.own(run.g), residual=residual)
         return dinp
 
     def costs(self, context):

@@ -26,6 +26,10 @@ class BitLinear(Layer):
         # Kaiming normal, fan out; the scale is divided out again by the codes.
         self.weight = Parameter(f"{name}.weight", (m, k), True, ("normal", math.sqrt(2 / m)), "ternary")
 
+    def operand(self, run):
+        """What to tell the operation that makes the input, by name: kernels may round it to 8 bits at once."""
+        return {"operand": True} if self.activation_bits == 8 and run.alone else {}
+
     def own_parameters(self):
         return [self.weight]
 
@@ -72,6 +76,19 @@ class TokenShift(Layer):
             state[self.name] = inp[:, -1].copy()
         return run.seen(self, inp, out)
 
+    def forward_of_norm(self, norm, inp, run, state=None, **operand):
+        """`forward` of what a LayerNorm makes of inp, in one operation where nobody looks on."""
+        if not run.alone:
+            return self.forward(norm.forward(inp, run), run, state)
+        before = None if state is None else state.get(self.name)
+        out, (of_norm, cache) = run.f.norm_shift(inp, *norm.own(run.p), run.p[self.mix.name], before, NORM_EPS,
+                                                 **operand)
+        run.remember(norm, of_norm)
+        run.remember(self, cache)
+        if state is not None:
+            state[self.name] = cache.inp[:, -1].copy()
+        return out
+
     def backward(self, dout, run):
         dinp, _ = run.f.token_shift_backward(dout, run.recall(self), add_to=(run.g[self.mix.name],))
         return dinp
@@ -95,8 +112,8 @@ class HeadNorm(Layer):
     def _of(self, source):
         return source[self.weight.name], source[self.bias.name]
 
-    def forward(self, inp, run):
-        out, cache = run.f.headnorm_forward(inp, self.heads, *self._of(run.p), NORM_EPS)
+    def forward(self, inp, run, **operand):
+        out, cache = run.f.headnorm_forward(inp, self.heads, *self._of(run.p), NORM_EPS, **operand)
         run.remember(self, cache)
         return run.seen(self, inp, out)
 
@@ -141,7 +158,8 @@ class Recurrence(Layer):
         run.remember(self, cache)
         if state is not None:
             state[self.name] = cache.hidden[:, -1].copy()
-        return run.seen(self, inp, self.proj.forward(self.norm.forward(mixed, run), run))
+        normed = self.norm.forward(mixed, run, **self.proj.operand(run))
+        return run.seen(self, inp, self.proj.forward(normed, run))
 
     def backward(self, dout, run):
         dmixed = self.norm.backward(self.proj.backward(dout, run), run)
@@ -208,7 +226,7 @@ class TernaryFeedForward(Layer):
         return [self.up, self.down]
 
     def forward(self, inp, run):
-        hidden, cache = run.f.squared_relu_forward(self.up.forward(inp, run))
+        hidden, cache = run.f.squared_relu_forward(self.up.forward(inp, run), **self.down.operand(run))
         run.remember(self, cache)
         return run.seen(self, inp, self.down.forward(hidden, run))
 
@@ -233,9 +251,10 @@ class RecurrentBlock(Layer):
                 self.norm2, self.shift2, self.ffn, self.residual2]
 
     def forward(self, inp, run, state=None):
-        mixed = self.mixer.forward(self.shift1.forward(self.norm1.forward(inp, run), run, state), run, state)
-        middle = self.residual1.forward(inp, mixed, run)
-        fed = self.ffn.forward(self.shift2.forward(self.norm2.forward(middle, run), run, state), run)
+        shifted = self.shift1.forward_of_norm(self.norm1, inp, run, state, **self.mixer.value.operand(run))
+        middle = self.residual1.forward(inp, self.mixer.forward(shifted, run, state), run)
+        shifted = self.shift2.forward_of_norm(self.norm2, middle, run, state, **self.ffn.up.operand(run))
+        fed = self.ffn.forward(shifted, run)
         return run.seen(self, inp, self.residual2.forward(middle, fed, run))
 
     def backward(self, dout, run):

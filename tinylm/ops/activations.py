@@ -18,8 +18,11 @@ def relu_backward(dout, cache):
     return (dout * (cache > 0),)
 
 
-def squared_relu_forward(inp):
+def squared_relu_forward(inp, operand=False):
     """out = max(inp, 0)^2.   Shapes: any.   Caches inp.
+
+    operand   whether out will only enter `bitlinear_forward` with 8-bit activations: kernels may then return what
+              that multiplies
 
     Source    So et al. 2021, arXiv:2109.08668, section 4 (Primer)
     """

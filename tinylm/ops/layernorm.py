@@ -61,11 +61,14 @@ def _with(residual, dinp):
     return residual + dinp
 
 
-def headnorm_forward(inp, heads, weight, bias, eps=1e-5):
+def headnorm_forward(inp, heads, weight, bias, eps=1e-5, operand=False):
     """LayerNorm of each head of each token by itself, then weight and bias of every channel.
 
     The statistics run over the D channels of one head at one position.  Taken over time, as published code
     has it, they would carry the future into the past.
+
+    operand   whether out will only enter `bitlinear_forward` with 8-bit activations: kernels may then return what
+              that multiplies
 
     Shapes    inp (..., C), weight and bias (C,), C = heads D -> out (..., C)
     Caches    mean and rstd of each head

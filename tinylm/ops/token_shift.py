@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import shapes
+from .layernorm import layernorm_forward
 
 
 class TokenShiftCache(NamedTuple):
@@ -35,6 +36,22 @@ def token_shift_forward(inp, mix, before=None):
         before = np.zeros_like(inp[:, 0])
     share = _share(mix)
     return inp * share + _shifted(inp, before) * (1 - share), TokenShiftCache(inp, mix, before)
+
+
+def norm_shift(inp, weight, bias, mix, before=None, eps=1e-5, operand=False):
+    """out = shift(norm(inp)): `layernorm_forward` and `token_shift_forward` in one.
+
+    before    (B, C): what came out of the norm for x_{-1}, None for zeros
+    operand   whether out will only enter `bitlinear_forward` with 8-bit activations: kernels may then return what
+              that multiplies
+
+    Shapes    inp (B, T, C), weight, mix (C,), bias (C,) or None -> out (B, T, C)
+    Caches    those of the two, for `layernorm_backward` and `token_shift_backward`
+    Raises    ShapeError
+    """
+    normed, norm = layernorm_forward(inp, weight, bias, eps)
+    out, shift = token_shift_forward(normed, mix, before)
+    return out, (norm, shift)
 
 
 def token_shift_backward(dout, cache, add_to=None):

@@ -47,13 +47,13 @@ def _layernorm():
 
 
 def _headnorm():
-    out, cache = kernels.headnorm_forward(_zeros(1, 2, 8), 1, _zeros(8), _zeros(8))
-    kernels.headnorm_backward(out, cache)
+    _, cache = kernels.headnorm_forward(_zeros(1, 2, 8), 1, _zeros(8), _zeros(8), operand=True)
+    kernels.headnorm_backward(_zeros(1, 2, 8), cache)
 
 
 def _token_shift():
-    out, cache = kernels.token_shift_forward(_zeros(1, 2, 8), _zeros(8))
-    kernels.token_shift_backward(out, cache)
+    _, (_, cache) = kernels.norm_shift(_zeros(1, 2, 8), _zeros(8), _zeros(8), _zeros(8), operand=True)
+    kernels.token_shift_backward(_zeros(1, 2, 8), cache)
 
 
 def _gated_conv():
