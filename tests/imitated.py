@@ -5,7 +5,7 @@ processor, so that the kernels choose its registers and instructions.  LLVM stil
 cuts wide registers in pieces, and instructions that the target lacks are functions that say what they do.
 
     IMITATED=znver4 NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx,+avx2,+fma PYTHONPATH=tests \\
-        python -m pytest -p imitated tests/test_integers.py
+        python -m pytest -p imitated tests/test_words.py
 
 `environment` has these variables.  Machine code is kept under the name of the imitation and this file's digest: real
 code and imitated code never take each other's place in the cache.

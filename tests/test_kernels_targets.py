@@ -23,12 +23,12 @@ from tinylm.kernels import (
     attention,
     cross_entropy,
     int8,
-    integers,
     jit,
     machine,
     packed,
     quantize,
     residual,
+    rounding,
     sampling,
     simd,
     vector_math,
@@ -250,11 +250,11 @@ def test_the_peak_of_pairs_multiplies_in_every_turn():
     (quantize._round_row, (numba.int8[::1], FLAT, FLOAT), "vaddps"),
     (packed.quantize_row, (numba.int8[::1], FLAT), "vpmaxsd"),
     (vector_math.highest, (FLAT,), "vpmaxsd"), (sampling._powers, (FLAT, FLAT, FLOAT, FLOAT), "vpslld"),
-    (integers._round_part, (numba.int16[::1], FLAT, FLOAT), "vaddps"),
-    (integers._raise_both_tops, (WORDS, FLAT, FLOAT), "vpmaxsd"),
-    (integers._panel_words, (WORDS, INDEX, INDEX, numba.boolean, FLAT, INDEX, INDEX, INDEX, FLAT, INDEX, FLAT, INDEX,
+    (rounding._round_part, (numba.int16[::1], FLAT, FLOAT), "vaddps"),
+    (rounding._raise_both_tops, (WORDS, FLAT, FLOAT), "vpmaxsd"),
+    (rounding._panel_words, (WORDS, INDEX, INDEX, numba.boolean, FLAT, INDEX, INDEX, INDEX, FLAT, INDEX, FLAT, INDEX,
                              INDEX, simd.Vector(simd.WIDE)), "vpslld"),
-    (integers._four_strips, (WORDS, INDEX, INDEX, FLAT, INDEX, INDEX, INDEX, FLAT, INDEX, FLAT, INDEX), "vpslld")])
+    (rounding._four_strips, (WORDS, INDEX, INDEX, FLAT, INDEX, INDEX, INDEX, FLAT, INDEX, FLAT, INDEX), "vpslld")])
 def test_rows_are_rounded_and_compared_a_register_at_a_time(function, arguments, instruction):
     assert "%ymm" in _loop(_assembly(function, *arguments), instruction)
 
@@ -297,7 +297,7 @@ def test_dropout_draws_several_counters_at_once():
 def test_machine_code_of_innermost_loops_for_avx512(name):
     """LLVM compiles for any processor of the family; these tests look at machine code and run none."""
     features = f"{AVX2['NUMBA_CPU_FEATURES']},{imitated.IMITATIONS[name][1]}"
-    files = [str(Path(__file__)), str(Path(__file__).with_name("test_integers.py"))]
+    files = [str(Path(__file__)), str(Path(__file__).with_name("test_words.py"))]
     wanted = "peak_of_bytes or peak_of_products or tiles_are_products or fused_multiply_adds or dropout_draws"
     done = subprocess.run([sys.executable, "-m", "pytest", *files, "-k", wanted], text=True, timeout=600,
                           capture_output=True, cwd=Path(__file__).parents[1],

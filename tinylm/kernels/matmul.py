@@ -18,19 +18,10 @@ from ..ops import shapes
 from ..ops.precision import precision
 from . import memory
 from .fork import thread_count
-from .integers import (
-    BothWays,
-    a_chunk_for_each_thread,
-    grid,
-    multiply_both,
-    multiply_pairs,
-    round_both,
-    round_panels,
-    shared_evenly,
-)
 from .jit import inlined, parallel, serial
 from .recording import also, contiguous
 from .registers import ALONE, LINE, ask, ask_rows, ask_tile, get, put
+from .rounding import BothWays, a_chunk_for_each_thread, round_both, round_panels
 from .rows import (
     PIECES,
     PLAIN,
@@ -64,6 +55,7 @@ from .simd import (
     wide,
 )
 from .tiles import multiply_strips, pack_strips, rounded
+from .words import grid, multiply_both, multiply_pairs, shared_evenly
 
 K_CHUNK = 512       # k is cut here, so that a chunk of a panel (128 KB) stays in the second-level cache
 TILES_IN_BLOCK = 16  # tiles whose rows are copied together: their numbers of one k share cache lines
@@ -419,7 +411,7 @@ def product(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=
 
 
 def in_pairs():
-    """Whether products at the present precision are of words of two numbers; see `integers`."""
+    """Whether products at the present precision are of words of two numbers; see `words`."""
     return precision() == "int16" or precision() == "bfloat16" and has_bfloat_pairs() and not has_tiles()
 
 

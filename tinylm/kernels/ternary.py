@@ -8,14 +8,15 @@ from ..ops import shapes
 from ..ops.precision import precision
 from ..ops.ternary import LARGEST_CODE, SMALLEST_SCALE, BitLinearCache, Ternary
 from . import memory, sums
-from .integers import a_chunk_for_each_thread, multiply_bytes, quantize_both, ternary_panels
 from .jit import parallel, serial
 from .matmul import FEW_ROWS, both_ways, matmul, pack, pack_scaled, scale_rows
 from .optimizer import CHUNK
 from .quantize import Quantized, bytes_for, quantize_row
 from .recording import also, contiguous
+from .rounding import a_chunk_for_each_thread, quantize_both
 from .rows import parts_for
 from .simd import SHORT
+from .words import multiply_bytes, ternary_panels
 
 _ZERO, _ONE, _TOP = np.float32(0.0), np.float32(1.0), np.float32(LARGEST_CODE)
 

@@ -15,7 +15,7 @@ from test_kernels_targets import FLAT, INDEX, _assembly
 
 from tinylm import kernels, ops
 from tinylm.config import PRECISIONS
-from tinylm.kernels import integers, machine, rows, simd
+from tinylm.kernels import machine, rounding, rows, simd, words
 from tinylm.kernels.matmul import Operand, in_pairs
 from tinylm.ops.precision import CHUNK, LARGEST, autocast, round_bfloat16, round_int16
 from tinylm.ops.shapes import ShapeError
@@ -111,9 +111,9 @@ def test_bits_do_not_depend_on_the_number_of_threads(chosen, bfloat_pairs, seed,
 
 
 @pytest.mark.parametrize(("tile", "arguments", "instruction"), [
-    (integers._tile_pairs, (FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, WORDS, INDEX, INDEX, INDEX, WORDS, INDEX, INDEX,
+    (words._tile_pairs, (FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, WORDS, INDEX, INDEX, INDEX, WORDS, INDEX, INDEX,
                             STEPS, INDEX, STEPS, INDEX, INDEX, INDEX), r"vpmaddwd|vpdpwssd"),
-    (integers._tile_bytes, (FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, WORDS, INDEX, INDEX, WORDS, INDEX, INDEX, WORDS,
+    (words._tile_bytes, (FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, WORDS, INDEX, INDEX, WORDS, INDEX, INDEX, WORDS,
                             STEPS, STEPS, WORDS, INDEX, INDEX, INDEX), r"vpmaddubsw|vpdpbusd")],
     ids=["pairs", "bytes"])
 @pytest.mark.skipif("avx2" not in simd.target_features() or platform.machine().lower() not in ("x86_64", "amd64"),
@@ -126,15 +126,15 @@ def test_tiles_are_products_of_integers_on_whole_registers(tile, arguments, inst
 
 @pytest.mark.skipif(not simd.has_bfloat_pairs(), reason="needs AVX-512 BF16")
 def test_tiles_of_bfloat16_stay_in_registers():
-    code = _assembly(integers._tile_pairs, FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, BFLOATS, INDEX, INDEX, INDEX,
+    code = _assembly(words._tile_pairs, FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, BFLOATS, INDEX, INDEX, INDEX,
                      BFLOATS, INDEX, INDEX, STEPS, INDEX, STEPS, INDEX, INDEX, INDEX)
     found = [n for n, line in enumerate(code.splitlines()) if re.search(r"\bvdpbf16ps\b.*%zmm", line)]
     loop = "\n".join(code.splitlines()[found[0]:found[-1] + 1])
     assert len(found) >= simd.ROWS * simd.WIDE // 16
     assert not re.search(r"[xyz]mm\d+, -?\d*\(%r[sb]p\)|\(%r[sb]p\), %[xyz]mm", loop), "a register was spilled"
-    rounding = _assembly(integers._panel_words, BFLOATS, INDEX, INDEX, numba.boolean, FLAT, INDEX, INDEX, INDEX, FLAT,
-                         INDEX, FLAT, INDEX, INDEX, simd.Vector(simd.WIDE))
-    assert re.search(r"\bvcvtne2ps2bf16\b.*%zmm", rounding)
+    code = _assembly(rounding._panel_words, BFLOATS, INDEX, INDEX, numba.boolean, FLAT, INDEX, INDEX, INDEX, FLAT,
+                     INDEX, FLAT, INDEX, INDEX, simd.Vector(simd.WIDE))
+    assert re.search(r"\bvcvtne2ps2bf16\b.*%zmm", code)
 
 
 @pytest.mark.skipif("avx2" not in simd.target_features() or platform.machine().lower() not in ("x86_64", "amd64"),
@@ -157,17 +157,17 @@ def test_rounding_both_ways_at_once_gives_what_each_way_gives(chosen, seed, N, M
     x = (rng.standard_normal((N, M)) * 10.0 ** rng.integers(-3, 4, (N, 1))).astype(np.float32)
     factor = rng.uniform(0, 3, N).astype(np.float32) if scaled else None
     with autocast(chosen):
-        both = integers.round_both(x, factor)
-        words, steps = integers.round_rows(x)
-        strips, strip_steps = integers.round_strips(x if factor is None else x * factor[:, None])
-    np.testing.assert_array_equal(both.words, words)
+        both = rounding.round_both(x, factor)
+        of_rows, steps = rounding.round_rows(x)
+        strips, strip_steps = rounding.round_strips(x if factor is None else x * factor[:, None])
+    np.testing.assert_array_equal(both.words, of_rows)
     np.testing.assert_array_equal(both.steps, steps)
     np.testing.assert_array_equal(both.column_steps, strip_steps)
-    tiles = -(-M // integers.ROWS)
+    tiles = -(-M // rounding.ROWS)
     for chunk in range(-(-N // CHUNK)):  # what lies beyond the rows of a strip is not defined
-        pairs = (min(CHUNK, N - chunk * CHUNK) + 1) // 2 * integers.ROWS
+        pairs = (min(CHUNK, N - chunk * CHUNK) + 1) // 2 * rounding.ROWS
         for tile in range(tiles):
-            at = (chunk * tiles + tile) * integers.STRIP
+            at = (chunk * tiles + tile) * rounding.STRIP
             np.testing.assert_array_equal(both.columns[at:at + pairs], strips[at:at + pairs])
 
 
@@ -177,18 +177,18 @@ def test_bytes_and_columns_at_once_are_what_each_way_gives(seed, N, M):
     rng = np.random.default_rng(seed)
     x = (rng.standard_normal((N, M)) * 10.0 ** rng.integers(-3, 4, (N, 1))).astype(np.float32)
     factor = rng.uniform(0, 3, N).astype(np.float32)
-    codes, columns = integers.quantize_both(x, factor)
+    codes, columns = rounding.quantize_both(x, factor)
     values, steps = ops.quantize_activations(x)
     of_bytes = codes.words.view(np.int8)
     np.testing.assert_array_equal(of_bytes[:, :M], values)
     assert not of_bytes[:, M:].any()
     np.testing.assert_array_equal(codes.steps, steps[:, 0])
     np.testing.assert_array_equal(codes.minus_sums, -values.sum(1))
-    both = integers.round_both(x, factor)
+    both = rounding.round_both(x, factor)
     np.testing.assert_array_equal(columns.column_steps, both.column_steps)
     for chunk in range(-(-N // CHUNK)):
-        pairs, tiles = (min(CHUNK, N - chunk * CHUNK) + 1) // 2 * integers.ROWS, -(-M // integers.ROWS)
-        for at in range(chunk * tiles * integers.STRIP, (chunk + 1) * tiles * integers.STRIP, integers.STRIP):
+        pairs, tiles = (min(CHUNK, N - chunk * CHUNK) + 1) // 2 * rounding.ROWS, -(-M // rounding.ROWS)
+        for at in range(chunk * tiles * rounding.STRIP, (chunk + 1) * tiles * rounding.STRIP, rounding.STRIP):
             np.testing.assert_array_equal(columns.columns[at:at + pairs], both.columns[at:at + pairs])
 
 
@@ -222,8 +222,8 @@ def test_codes_made_on_the_way_are_those_made_afterwards(started, seed, texts, D
 @given(st.integers(0, 2**32 - 1), EDGES, EDGES)
 def test_ternary_panels_are_the_same_however_the_matrix_is_stored(seed, K, N):
     codes = np.random.default_rng(seed).integers(-1, 2, (K, N)).astype(np.int8)
-    np.testing.assert_array_equal(integers.ternary_panels(codes, False),
-                                  integers.ternary_panels(np.ascontiguousarray(codes.T), True))
+    np.testing.assert_array_equal(words.ternary_panels(codes, False),
+                                  words.ternary_panels(np.ascontiguousarray(codes.T), True))
 
 
 @given(st.integers(0, 2**32 - 1), EDGES, EDGES)
@@ -235,22 +235,22 @@ def test_words_of_bfloat16_are_the_nearest_of_each_number(seed, N, K):
     x = (upper << 16 | rng.choice(ends, (N, K))).view(np.float32)  # no denormal numbers, which may become zeros
     x[rng.random((N, K)) < 0.05] = np.nan
     with autocast("bfloat16"):
-        words, panels = integers.round_rows(x)[0], integers.round_panels(x, True)[0]
-        strips = integers.round_strips(x)[0]
-    assert words.dtype == panels.dtype == strips.dtype == np.uint32
+        of_rows, panels = rounding.round_rows(x)[0], rounding.round_panels(x, True)[0]
+        strips = rounding.round_strips(x)[0]
+    assert of_rows.dtype == panels.dtype == strips.dtype == np.uint32
     want = np.pad(round_bfloat16(x), ((0, 0), (0, K % 2)))
 
     def numbers(of):
         return (of.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-    np.testing.assert_array_equal(numbers(words), want)
+    np.testing.assert_array_equal(numbers(of_rows), want)
     for n in range(N):
-        panel, lane = divmod(n, integers.WIDE)
-        column = panels.reshape(-1, words.shape[1], integers.WIDE)[panel, :, lane]
+        panel, lane = divmod(n, rounding.WIDE)
+        column = panels.reshape(-1, of_rows.shape[1], rounding.WIDE)[panel, :, lane]
         np.testing.assert_array_equal(numbers(np.ascontiguousarray(column)), want[n])
     want = np.pad(round_bfloat16(x), ((0, N % 2), (0, 0)))
     for k in range(K):
-        tile, row = divmod(k, integers.ROWS)
-        strip = strips[tile * integers.STRIP:][row:(N + 1) // 2 * integers.ROWS:integers.ROWS]
+        tile, row = divmod(k, rounding.ROWS)
+        strip = strips[tile * rounding.STRIP:][row:(N + 1) // 2 * rounding.ROWS:rounding.ROWS]
         np.testing.assert_array_equal(numbers(np.ascontiguousarray(strip)), want[:, k])
 
 
@@ -279,12 +279,12 @@ def test_panels_and_sums_taken_on_the_way_are_what_each_gives(chosen, seed, N, M
     x = np.random.default_rng(seed).standard_normal((N, M)).astype(np.float32)
     sums, want = np.full((2, rows.chunks_of(N), M), np.nan, np.float32)  # what was in memory must not matter
     with autocast(chosen):
-        both = integers.round_both(x, sums=sums, panels=True)
-        words, steps = integers.round_rows(x)
-        panels, column_steps = integers.round_panels(x, False)
+        both = rounding.round_both(x, sums=sums, panels=True)
+        of_rows, steps = rounding.round_rows(x)
+        panels, column_steps = rounding.round_panels(x, False)
     rows.sums_of_chunks(want, x, 1)
     np.testing.assert_array_equal(sums, want)
-    np.testing.assert_array_equal(both.words, words)
+    np.testing.assert_array_equal(both.words, of_rows)
     np.testing.assert_array_equal(both.steps, steps)
     np.testing.assert_array_equal(both.column_steps, column_steps)
     np.testing.assert_array_equal(both.columns, panels)
@@ -386,5 +386,5 @@ def test_a_bias_has_a_gradient_and_no_bias_has_none_whatever_there_is_to_add_to(
 @pytest.mark.skipif("avx2" not in simd.target_features() or "avx512f" in simd.target_features(),
                     reason="on registers of AVX2")
 def test_panels_that_are_kept_go_past_the_caches():
-    code = _assembly(integers._write, numba.int32[::1], INDEX, numba.boolean, simd.Integers(32, simd.WIDE))
+    code = _assembly(rounding._write, numba.int32[::1], INDEX, numba.boolean, simd.Integers(32, simd.WIDE))
     assert re.search(r"\bvmovnt(ps|dq)\b.*%ymm", code)

@@ -1,0 +1,561 @@
+"""Matrices rounded to 16 bits, in the layouts in which `words` multiplies them.
+
+A word is two numbers, fixed-point or bfloat16, that follow each other along the inner dimension k.  Words are laid out
+as `matmul` lays out numbers: b in panels of WIDE columns, [panel][k][WIDE]; a as it stands where k runs along its
+rows, else in strips of the ROWS rows of a tile, [chunk][tile][k][ROWS].  Fixed-point numbers are int32 words, with a
+step for each chunk of k; bfloat16 are uint32, and have none.
+"""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..ops.precision import CHUNK, LARGEST, SMALLEST, precision
+from . import memory
+from .fork import thread_count
+from .jit import inlined, parallel, serial, serial_in_order
+from .quantize import bytes_for, largest, quantize_below, to_code
+from .registers import ask, get
+from .rows import CHUNK_ROWS, add_row, parts_for, threads_of
+from .simd import (
+    ROWS,
+    SHORT,
+    WIDE,
+    are_bfloats,
+    eight,
+    lanes,
+    load,
+    load_integers,
+    multiply,
+    prefetch,
+    rounded_pairs,
+    settle,
+    short,
+    spread,
+    store_bfloats,
+    store_integers,
+    store_integers_past,
+    transpose8,
+    wide,
+)
+
+FOUR = 4 * ROWS                      # columns of four strips
+EIGHT = 8                            # words that are copied, or turned, together: no fewer than ROWS
+PAIRS = CHUNK // 2                   # words of a chunk
+STRIP = PAIRS * ROWS + EIGHT         # words of a tile and a chunk, and room for what is written beyond them
+TOGETHER = 512                       # columns that are rounded together, at most: longer pieces of rows come faster
+AHEAD = 16                           # rows that are asked for before they are rounded
+ALIGNED = memory.SMALL // 4          # words that begin at a cache line, if there are so many
+FIRST, NO_FACTOR = np.int64(0), np.zeros(0, np.float32)
+NO_INTEGERS, NO_FLOATS = np.zeros(0, np.int32), np.zeros((0, 0), np.float32)
+_TOP, _LEAST, _STEP = np.float32(LARGEST), np.float32(SMALLEST), np.float32(1 / LARGEST)
+_ZERO, _ONE, _NAN, _INFINITE = np.float32(0), np.float32(1), np.float32(np.nan), np.float32(np.inf)
+_LOW, _HALF_WORD, _MAGNITUDE = np.int32(0xFFFF), np.int32(16), np.int32(0x7FFFFFFF)
+_HIGH, _LAST, _BELOW_HALF, _QUIET = np.uint32(16), np.uint32(1), np.uint32(0x7FFF), np.uint32(0x40)  # of bfloat16
+
+
+@serial
+def _steps(top):
+    """(what numbers are multiplied with to become codes, the step of the codes); see `ops.precision.round_int16`."""
+    if not top < _INFINITE:
+        return _ZERO, _NAN
+    return _TOP / top if top > _LEAST else _ZERO, top * _STEP
+
+
+@serial
+def _to_bfloats(codes, x):
+    """Row x as bfloat16, and 0 beyond it; see `ops.precision.round_bfloat16`."""
+    whole = x.size // SHORT * SHORT
+    for i in range(0, whole, SHORT):
+        store_bfloats(codes, i, load(x, i, short()))
+    bits = x.view(np.uint32)
+    for i in range(whole, x.size):
+        upper = np.uint32(bits[i] >> _HIGH)
+        nearest = np.uint32(np.uint32(bits[i] + _BELOW_HALF + np.uint32(upper & _LAST)) >> _HIGH)
+        codes[i] = np.uint16(nearest if x[i] == x[i] else np.uint32(upper | _QUIET))
+    for i in range(x.size, codes.size):
+        codes[i] = np.uint16(0)
+
+
+@serial
+def _round_part(codes, x, inverse):
+    for i in range(x.size):
+        codes[i] = np.int16(to_code(x[i] * inverse))
+
+
+@serial
+def _round_row(codes, steps, n, x):
+    """codes of a row x, and the step of each chunk in steps[:, n] if there are any; codes beyond x are 0."""
+    if are_bfloats(codes):
+        _to_bfloats(codes, x)
+        return
+    if x.size <= CHUNK and codes.size == x.size:  # as below, without the time that cutting takes
+        inverse, steps[0, n] = _steps(largest(x))
+        _round_part(codes, x, inverse)
+        return
+    for chunk in range(steps.shape[0]):
+        low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, x.size)
+        inverse, steps[chunk, n] = _steps(largest(x[low:high]))
+        _round_part(codes[low:high], x[low:high], inverse)
+    for i in range(x.size, codes.size):
+        codes[i] = np.int16(0)
+
+
+@serial
+def _as_bfloat(code):
+    """int8 as bfloat16, which it fits into; the lower half of an int32."""
+    return np.int32(np.float32(code).view(np.int32) >> _HALF_WORD)
+
+
+@serial
+def _widen_row(codes, x):
+    """Integers x as they stand; codes beyond x are 0."""
+    for i in range(x.size):
+        codes[i] = _as_bfloat(x[i]) if are_bfloats(codes) else np.int16(x[i])
+    for i in range(x.size, codes.size):
+        codes[i] = np.int16(0)
+
+
+@parallel
+def _round_rows(part, codes, steps, x, parts):
+    """codes int16 (N, K rounded up to be even) and steps (chunks, N) of x (N, K)."""
+    N = x.shape[0]
+    for n in range(N * part // parts, N * (part + 1) // parts):
+        _round_row(codes[n], steps, n, x[n])
+
+
+@parallel
+def _widen_rows(part, codes, x, parts):
+    N = x.shape[0]
+    for n in range(N * part // parts, N * (part + 1) // parts):
+        _widen_row(codes[n], x[n])
+
+
+@serial
+def _raise_tops(tops, x):
+    bits = x.view(np.int32)
+    for c in range(tops.size):
+        tops[c] = max(tops[c], np.int32(bits[c] & _MAGNITUDE))
+
+
+@serial
+def _pair_codes(words, x0, x1):
+    for c in range(x0.size):
+        low, high = np.int32(x0[c]), np.int32(x1[c])
+        if are_bfloats(words):
+            low, high = _as_bfloat(x0[c]), _as_bfloat(x1[c])
+        words[c] = np.int32(np.int32(high << _HALF_WORD) | np.int32(low & _LOW))
+
+
+@serial
+def spread_words(panels, at, between, row, columns):
+    """panels[at + panel between + c] = row[panel WIDE + c], for c < WIDE."""
+    for panel in range((columns + WIDE - 1) // WIDE):
+        store_integers(panels, at + panel * between, load_integers(row, panel * WIDE))
+
+
+@serial
+def _column_steps(steps, inverse, tops):
+    """What numbers of each column are multiplied with, and the step of their codes if they have one; see `_steps`."""
+    if not steps.size:
+        inverse[:tops.size] = _ONE
+        return
+    for c in range(tops.size):
+        inverse[c], steps[c] = _steps(np.int32(tops[c]).view(np.float32))
+
+
+@inlined
+def _times(numbers, factor, n):
+    """Numbers of a row n, times its factor where there is one."""
+    return multiply(numbers, spread(factor, n, numbers)) if factor.size else numbers
+
+
+@inlined
+def _write(words, at, past, pairs):
+    if past:
+        store_integers_past(words, at, pairs)
+    else:
+        store_integers(words, at, pairs)
+
+
+@serial
+def _panel_words(words, at, width, past, x, first, apart, rows, factor, n, inverse, column, columns, like):
+    """Words of the codes of a panel, or strip, from words[at] on: two rows of x make a row of words.
+
+    Rows are read where they stand, and words written one after the other.
+
+    x, first, apart   flat; where the panel's first row begins, and from row to row
+    factor, n         of the first row and those after it, or none
+    inverse, column   what columns are multiplied with, from inverse[column] on
+    columns           that are read; the others of `like`, beyond the edge of x, are taken for 0
+    past              whether words are written past the caches
+    """
+    by = load(inverse, column, like)
+    for k in range(0, rows, 2):
+        row, low, high = first + k * apart, like, like
+        prefetch(x, row + AHEAD * apart)
+        prefetch(x, row + (AHEAD + 1) * apart)
+        if columns == lanes(like) and k + 1 < rows:
+            low = multiply(_times(load(x, row, like), factor, n + k), by)
+            high = multiply(_times(load(x, row + apart, like), factor, n + k + 1), by)
+        else:
+            low = multiply(_times(get(x, row, like, columns), factor, n + k), by)
+            if k + 1 < rows:
+                high = multiply(_times(get(x, row + apart, like, columns), factor, n + k + 1), by)
+        _write(words, at + k // 2 * width, past, rounded_pairs(words, low, high))
+
+
+@inlined
+def _strip_of_pair(words, at, x, row, apart, factor, n, by):
+    store_integers(words, at, rounded_pairs(words, multiply(_times(load(x, row, by), factor, n), by),
+                                            multiply(_times(load(x, row + apart, by), factor, n + 1), by)))
+
+
+@serial
+def _four_strips(words, at, between, x, first, apart, rows, factor, n, inverse, column):
+    """As `_panel_words`, for strips side by side: they share cache lines of x.  rows: an even number"""
+    by0, by1 = load(inverse, column, eight()), load(inverse, column + ROWS, eight())
+    by2, by3 = load(inverse, column + 2 * ROWS, eight()), load(inverse, column + 3 * ROWS, eight())
+    for k in range(0, rows, 2):
+        row, to = first + k * apart, at + k // 2 * ROWS
+        ask(x, row + AHEAD * apart, FOUR)
+        ask(x, row + (AHEAD + 1) * apart, FOUR)
+        _strip_of_pair(words, to, x, row, apart, factor, n + k, by0)
+        _strip_of_pair(words, to + between, x, row + ROWS, apart, factor, n + k, by1)
+        _strip_of_pair(words, to + 2 * between, x, row + 2 * ROWS, apart, factor, n + k, by2)
+        _strip_of_pair(words, to + 3 * between, x, row + 3 * ROWS, apart, factor, n + k, by3)
+
+
+@serial
+def _columns_words(words, at, width, between, past, x, first, apart, rows, factor, n, inverse, columns):
+    """`_panel_words` of all panels, or strips, of so many columns."""
+    left = 0
+    if width == ROWS:  # eight are written where a strip has six; what is too much is written over by the next row
+        while left + FOUR + EIGHT <= columns and rows % 2 == 0:
+            _four_strips(words, at, between, x, first + left, apart, rows, factor, n, inverse, left)
+            left += FOUR
+            at += 4 * between
+    while left < columns:
+        if width == ROWS:
+            _panel_words(words, at, width, False, x, first + left, apart, rows, factor, n, inverse, left,
+                         min(EIGHT, columns - left), eight())
+        else:
+            _panel_words(words, at, width, past, x, first + left, apart, rows, factor, n, inverse, left,
+                         min(WIDE, columns - left), wide())
+        left += width
+        at += between
+
+
+@parallel
+def _round_columns(part, thread, words, steps, x, N, K, width, together, between, of_chunk, scratch, parts):
+    """Words of the columns of float32 x (K, N), flat, in panels or strips of `width` columns.
+
+    steps     (chunks, columns of all panels), or (chunks, 0)
+    between   words from panel to panel, of_chunk from chunk to chunk
+    scratch   int32 (threads, 2, columns that are rounded together and EIGHT more)
+    """
+    panels, chunks = (N + width - 1) // width, (K + CHUNK - 1) // CHUNK
+    groups, stepped = (panels + together - 1) // together, steps.shape[1]
+    tops, inverse = scratch[thread, 0], scratch[thread, 1].view(np.float32)
+    for task in range(chunks * groups * part // parts, chunks * groups * (part + 1) // parts):
+        chunk, panel = task // groups, task % groups * together
+        low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, K)
+        first = panel * width
+        columns = min(together * width, N - first)
+        if stepped:
+            tops[:columns] = 0
+            for k in range(low, high):
+                _raise_tops(tops[:columns], x[k * N + first:k * N + first + columns])
+        _column_steps(steps[chunk, first:min(first + columns, stepped)], inverse, tops[:columns])
+        inverse[columns:] = _ZERO
+        if first + columns == N:
+            steps[chunk, N:] = _ZERO
+        _columns_words(words, chunk * of_chunk + panel * between, width, between, False, x, low * N + first, N,
+                       high - low, NO_FACTOR, low, inverse, columns)
+
+
+@parallel
+def _pair_columns(part, thread, panels, x, N, K, between, of_chunk, zeros, scratch, parts):
+    """As `_round_columns`, for panels of integers x as they stand.   scratch: int32 (threads, columns of all panels)"""
+    row = scratch[thread]
+    row[N:] = 0
+    count = (K + 1) // 2
+    for pair in range(count * part // parts, count * (part + 1) // parts):
+        chunk, k = pair // PAIRS, 2 * pair
+        x1 = x[(k + 1) * N:(k + 2) * N] if k + 1 < K else zeros
+        _pair_codes(row[:N], x[k * N:(k + 1) * N], x1)
+        spread_words(panels, chunk * of_chunk + pair % PAIRS * WIDE, between, row, N)
+
+
+@serial_in_order
+def _raise_both_tops(tops, x, factor):
+    """Raise tops to |factor x|; returns max |x|, as `largest` does."""
+    bits, top = x.view(np.int32), np.int32(0)
+    for c in range(tops.size):
+        top = max(top, np.int32(bits[c] & _MAGNITUDE))
+        tops[c] = max(tops[c], np.int32(np.float32(x[c] * factor).view(np.int32) & _MAGNITUDE))
+    return np.int32(top).view(np.float32)
+
+
+@serial
+def _raise_row_tops(tops, x):
+    """`_raise_both_tops` for a factor of 1."""
+    bits, top = x.view(np.int32), np.int32(0)
+    for c in range(tops.size):
+        size = np.int32(bits[c] & _MAGNITUDE)
+        top, tops[c] = max(top, size), max(tops[c], size)
+    return np.int32(top).view(np.float32)
+
+
+@inlined
+def take_row(codes, row_steps, minus_sums, sums, tops, n, x, factor):
+    """Codes and step of row n of a matrix, x; tops are raised to |factor[n] x|, and x is added to its chunk's sum.
+
+    factor    of all rows, or none
+    """
+    if sums.size and n % CHUNK_ROWS == 0:
+        sums[n // CHUNK_ROWS] = _ZERO
+    if are_bfloats(codes):
+        _to_bfloats(codes[n], x)
+    else:
+        top = _raise_both_tops(tops, x, factor[n]) if factor.size else _raise_row_tops(tops, x)
+        if codes.itemsize == 1:
+            row_steps[0, n], minus_sums[n] = quantize_below(codes[n], x, top)
+        elif x.size > CHUNK or codes.shape[1] > x.size:
+            _round_row(codes[n], row_steps, n, x)
+        else:
+            of_row, row_steps[0, n] = _steps(top)
+            _round_part(codes[n], x, of_row)
+    if sums.size:
+        add_row(sums[n // CHUNK_ROWS], x)
+
+
+@serial
+def take_columns(words, at, steps, scratch, x, factor, n, rows, width, between):
+    """Words, from `at` on, and steps of the columns of some rows of factor x.
+
+    x          those rows, flat, the first of which is number n of the factor
+    scratch    int32 (2, columns of all panels or strips and EIGHT more); the first: tops, see `take_row`
+    """
+    M = x.size // rows
+    inverse = scratch[1].view(np.float32)
+    _column_steps(steps[:M], inverse, scratch[0, :M])
+    inverse[M:], steps[M:] = _ZERO, _ZERO
+    # Panels are not multiplied before the backward pass.
+    _columns_words(words, at, width, between, width == WIDE and words.size >= ALIGNED, x, FIRST, M, rows, factor, n,
+                   inverse, M)
+    settle()
+
+
+@parallel
+def _round_both(part, thread, codes, row_steps, minus_sums, sums, words, column_steps, x, factor, width, between,
+                of_chunk, scratch, parts):
+    """Codes of the rows of x (N, M), as `_round_rows`, and words of the columns of factor x, as `_round_columns`.
+
+    A chunk of rows is read twice, not four times as by those two.  Codes of 8 bits have one step a row, and
+    minus_sums (N,) then are what their sums are, negated.  sums: (chunks of CHUNK_ROWS, M) for what
+    `rows.sums_of_chunks` writes, or none.
+    """
+    N, M = x.shape
+    chunks, flat, tops = column_steps.shape[0], x.reshape(-1), scratch[thread, 0, :M]
+    for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+        low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, N)
+        tops[:] = 0
+        for n in range(low, high):
+            take_row(codes, row_steps, minus_sums, sums, tops, n, x[n], factor)
+        take_columns(words, chunk * of_chunk, column_steps[chunk], scratch[thread], flat[low * M:high * M], factor,
+                      low, high - low, width, between)
+
+
+@serial
+def _turn(panels, at, words, first, rows, count):
+    """panels[at + k WIDE + r] = words[first + r count + k] for r < rows and k < count; 0 for other r < WIDE."""
+    whole_rows, whole = rows // EIGHT * EIGHT, count // EIGHT * EIGHT
+    for r in range(0, whole_rows, EIGHT):
+        for k in range(0, whole, EIGHT):
+            transpose8(panels, at + k * WIDE + r, WIDE, words, first + r * count + k, count)
+    for k in range(count):
+        for r in range(whole_rows if k < whole else np.int64(0), rows):
+            panels[at + k * WIDE + r] = words[first + r * count + k]
+        for r in range(rows, WIDE):
+            panels[at + k * WIDE + r] = 0
+
+
+@parallel
+def _turn_all(part, panels, words, N, count, parts):
+    whole = (N + WIDE - 1) // WIDE
+    for panel in range(whole * part // parts, whole * (part + 1) // parts):
+        _turn(panels, panel * WIDE * count, words, panel * WIDE * count, min(WIDE, N - panel * WIDE), count)
+
+
+@parallel
+def _round_turned(part, thread, panels, steps, x, scratch, parts):
+    """Panels, and steps if there are any, of a matrix whose N columns are the rows of x (N, K).
+
+    scratch    (threads, WIDE, K and one more if that is odd): codes of a panel as they come, row by row
+    """
+    N, K = x.shape
+    count, codes = (K + 1) // 2, scratch[thread]
+    rows = codes.reshape(-1).view(np.int32)
+    whole = (N + WIDE - 1) // WIDE
+    for panel in range(whole * part // parts, whole * (part + 1) // parts):
+        first = panel * WIDE
+        for r in range(min(WIDE, N - first)):
+            _round_row(codes[r], steps, first + r, x[first + r])
+        _turn(panels, first * count, rows, FIRST, min(WIDE, N - first), count)
+    if part == parts - 1:
+        steps[:, N:] = _ZERO
+
+
+def turned(words, N, count):
+    """Panels of a matrix whose N columns are the rows of words (N, count)."""
+    panels = memory.empty(-(-N // WIDE) * WIDE * count, words.dtype)
+    _turn_all(panels, words.reshape(-1), N, count, parts_for(words.size))
+    return panels
+
+
+def chunks_along(K):
+    return -(-K // CHUNK)
+
+
+def word_type():
+    """The type of words of two numbers, at the present precision."""
+    return np.uint32 if precision() == "bfloat16" else np.int32
+
+
+def code_type():
+    """The type of one of the two."""
+    return np.uint16 if precision() == "bfloat16" else np.int16
+
+
+def room_for_steps(K, count):
+    """(chunks, count) of the inner dimension K; bfloat16 has no steps, but as many chunks."""
+    return memory.empty((chunks_along(K), 0 if precision() == "bfloat16" else count))
+
+
+def round_rows(x):
+    """(words (N, K/2), steps (chunks, N)) of float32 x (N, K)."""
+    N, K = x.shape
+    words, steps = memory.empty((N, -(-K // 2)), word_type()), room_for_steps(K, N)
+    _round_rows(words.view(code_type()), steps, x, parts_for(x.size))
+    return words, steps
+
+
+def _columns(x, layout):
+    K, N = x.shape
+    width, between, of_chunk, size = layout(K, N)
+    panels, threads = -(-N // width), thread_count()
+    across, words = panels * width, memory.empty(size, word_type())
+    together = -(-panels // max(-(-N // TOGETHER), -(-threads // chunks_along(K)) if K else 1))
+    steps, tasks = room_for_steps(K, across), chunks_along(K) * -(-across // (together * width))
+    parts = min(tasks, parts_for(x.size))
+    _round_columns(words, steps, x.reshape(-1), N, K, width, together, between, of_chunk,
+                   memory.empty((threads_of(parts), 2, together * width + EIGHT), np.int32), parts)
+    return words, steps
+
+
+def _paired(b):
+    """`_columns` of integers b (K, N), in panels: they need no steps."""
+    K, N = b.shape
+    _, between, of_chunk, size = panels_of(K, N)
+    panels, across, parts = memory.empty(size, word_type()), -(-N // WIDE) * WIDE, parts_for(b.size)
+    _pair_columns(panels, b.reshape(-1), N, K, between, of_chunk, np.zeros(N, np.int8),
+                  memory.empty((threads_of(parts), across), word_type()), parts)
+    return panels, room_for_steps(K, 0)
+
+
+def round_strips(x):
+    """(strips, steps (chunks, columns of all tiles)) of x (K, M): what a transposed a is multiplied as."""
+    return _columns(x, strips_of)
+
+
+class BothWays(NamedTuple):
+    """A matrix x (N, M) for two products: its rows as an a, and its columns, each row times a factor, as another."""
+
+    shape: tuple[int, int]    # (N, M)
+    array: np.ndarray | None  # x itself; none where it was rounded while it was made
+    words: np.ndarray | None  # (N, M/2), or none where rows are multiplied in bytes
+    steps: np.ndarray | None  # (chunks of M, N)
+    columns: np.ndarray       # flat: strips for a transposed a, panels for b as it stands
+    column_steps: np.ndarray  # (chunks of N, columns of all strips or panels)
+
+
+def a_chunk_for_each_thread(x):
+    """Whether columns of x (N, M) are enough for threads that share its rows: there is a step for CHUNK of them."""
+    return len(x) > CHUNK * (thread_count() - 1)
+
+
+def strips_of(K, M):
+    """(width, words from strip to strip, from chunk to chunk, in all) of a (K, M)."""
+    tiles = -(-M // ROWS)
+    return ROWS, STRIP, tiles * STRIP, chunks_along(K) * tiles * STRIP
+
+
+def panels_of(K, N):
+    """(width, words from panel to panel, from chunk to chunk, in all) of b (K, N)."""
+    count = -(-K // 2)
+    return WIDE, WIDE * count, WIDE * PAIRS, -(-N // WIDE) * WIDE * count
+
+
+def room_for_columns(N, M, layout):
+    """(words, steps, (width of a panel or strip, words from one to the next, from chunk to chunk)) for columns of
+    (N, M)
+    """
+    width, between, of_chunk, size = layout(N, M)
+    steps = room_for_steps(N, -(-M // width) * width)
+    return memory.empty(size, word_type()), steps, (width, between, of_chunk)
+
+
+def scratch_for(parts, columns):
+    """Room for what `take_columns` knows of so many columns."""
+    return memory.empty((threads_of(parts), 2, -(-columns // WIDE) * WIDE + EIGHT), np.int32)
+
+
+def _round(codes, row_steps, minus_sums, x, factor, sums=NO_FLOATS, layout=strips_of):
+    """Fills codes, row_steps, minus_sums and sums from x (N, M); returns (words, steps) of factor x's columns."""
+    N, M = x.shape
+    words, steps, places = room_for_columns(N, M, layout)
+    parts = min(len(steps), parts_for(x.size))
+    factor = NO_FACTOR if factor is None else factor
+    _round_both(codes, row_steps, minus_sums, sums, words, steps, x, factor, *places, scratch_for(parts, M), parts)
+    return words, steps
+
+
+def round_both(x, factor=None, sums=NO_FLOATS, panels=False):
+    """The `round_rows` of x and the `round_strips` of factor x, or with `panels` its `round_panels`, as `BothWays`,
+    for float32 x (N, M) and factor (N,).  sums: see `rows.sums_of_chunks`
+    """
+    N, M = x.shape
+    words, steps = memory.empty((N, -(-M // 2)), word_type()), room_for_steps(M, N)
+    columns = _round(words.view(code_type()), steps, NO_INTEGERS, x, factor, sums, panels_of if panels else strips_of)
+    return BothWays(x.shape, x, words, steps, *columns)
+
+
+def quantize_both(x, factor):
+    """(x as `Bytes`, the columns of factor x as `BothWays` without rows), for float32 x (N, M) and factor (N,)."""
+    codes = bytes_for(*x.shape)
+    columns = _round(codes.codes, codes.steps.reshape(1, -1), codes.minus_sums, x, factor)
+    return codes, BothWays(x.shape, x, None, None, *columns)
+
+
+def round_panels(b, transposed):
+    """(panels, steps (chunks, columns of all panels)) of b (K, N), or (N, K) if transposed; float32 or int8.
+
+    Codes of int8 are exact as they stand: their step is 1.
+    """
+    if not transposed:
+        K, N = b.shape
+        panels, steps = _columns(b, panels_of) if b.dtype != np.int8 else _paired(b)
+    else:
+        N, K = b.shape
+        count, across = -(-K // 2), -(-N // WIDE) * WIDE
+        if b.dtype == np.int8:
+            words, steps = memory.empty((N, count), word_type()), room_for_steps(K, 0)
+            _widen_rows(words.view(code_type()), b, parts_for(b.size))
+            panels = turned(words, N, count)
+        else:
+            panels, steps = memory.empty(across * count, word_type()), room_for_steps(K, across)
+            parts = min(max(1, across // WIDE), parts_for(b.size))
+            _round_turned(panels, steps, b, memory.empty((threads_of(parts), WIDE, 2 * count), code_type()), parts)
+    return panels, steps

@@ -1,0 +1,387 @@
+"""Matrix products of words: two numbers of 16 bits, or four bytes, to a word.
+
+Two numbers are what `rounding` makes of a matrix, fixed-point or bfloat16; four bytes are ternary weights and 8-bit
+activations.  A tile adds up in int32, exactly, and what a chunk of k gives becomes float32 once; bfloat16 it adds up in
+float32.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from ..ops.precision import CHUNK
+from . import memory
+from .fork import thread_count
+from .jit import inlined, parallel, serial
+from .recording import also
+from .registers import ALONE, ask_rows, ask_tile, get, put
+from .rounding import (
+    FIRST,
+    NO_FACTOR,
+    NO_FLOATS,
+    NO_INTEGERS,
+    PAIRS,
+    STRIP,
+    BothWays,
+    chunks_along,
+    code_type,
+    panels_of,
+    room_for_columns,
+    room_for_steps,
+    round_rows,
+    round_strips,
+    scratch_for,
+    spread_words,
+    strips_of,
+    take_columns,
+    take_row,
+    turned,
+    word_type,
+)
+from .rows import PLAIN, finish_rows, parts_for, threads_of
+from .simd import (
+    BYTES_TOGETHER,
+    ROWS,
+    WIDE,
+    add,
+    add_bytes,
+    add_pairs,
+    byte_sums,
+    integers,
+    load,
+    load_integers,
+    multiply,
+    multiply_add,
+    no_sums,
+    spread,
+    spread_integer,
+    store_integers,
+    take_bytes,
+    to_float,
+    wide,
+)
+
+BYTE_WORDS = BYTES_TOGETHER // 4
+LEAST_PRODUCT = 1 << 21              # multiplications of a part, where there is more than one for each thread
+PIECES = 8                           # parts of a product for each thread: there is nothing to copy for each of them
+NEXT, ROWS_APART = np.int64(1), np.int64(ROWS)  # from row to row and from k to k in a strip
+FAR = 1 << 23                        # numbers of b that stay in the third-level cache
+EVEN = 1.1                           # a thread may have so much more than its share, for what is saved elsewhere
+_ZERO, _ONE, _HALF_WORD = np.float32(0), np.float32(1), np.int32(16)
+
+
+# ----------------------------------------------------------------------------------------- two numbers of 16 bits
+@inlined
+def _finish(out, at, begin, ist, total, row_step, r, column_step, c, columns):
+    """out = begin + total row_step column_step, for the lanes of one row; without steps where there are none."""
+    begun, found = get(begin, ist, wide(), columns), to_float(total)
+    if not row_step.size:
+        put(out, at, add(begun, found), columns)
+        return
+    step = spread(row_step, r, wide())
+    if column_step.size:
+        step = multiply(step, load(column_step, c, wide()))
+    put(out, at, multiply_add(begun, found, step), columns)
+
+
+@inlined
+def _tile_pairs(out, io, ldo, begin, ist, lds, a, ia, rs, ks, b, ib, words, row_step, r, column_step, c, rows, columns):
+    """`matmul.tile` for words of two numbers; row_step[r ...] and column_step[c ...] are theirs."""
+    last = rows - 1
+    i0, i1, i2 = ia, ia + min(1, last) * rs, ia + min(2, last) * rs
+    i3, i4, i5 = ia + min(3, last) * rs, ia + min(4, last) * rs, ia + min(5, last) * rs
+    c0, c1, c2, c3, c4, c5 = no_sums(b), no_sums(b), no_sums(b), no_sums(b), no_sums(b), no_sums(b)
+    for k in range(words):
+        x, at = load_integers(b, ib + k * WIDE), k * ks
+        c0 = add_pairs(c0, spread_integer(a, i0 + at), x)
+        c1 = add_pairs(c1, spread_integer(a, i1 + at), x)
+        c2 = add_pairs(c2, spread_integer(a, i2 + at), x)
+        c3 = add_pairs(c3, spread_integer(a, i3 + at), x)
+        c4 = add_pairs(c4, spread_integer(a, i4 + at), x)
+        c5 = add_pairs(c5, spread_integer(a, i5 + at), x)
+    _finish(out, io, begin, ist, c0, row_step, r, column_step, c, columns)
+    if rows > 1:
+        _finish(out, io + ldo, begin, ist + lds, c1, row_step, r + 1, column_step, c, columns)
+    if rows > 2:
+        _finish(out, io + 2 * ldo, begin, ist + 2 * lds, c2, row_step, r + 2, column_step, c, columns)
+    if rows > 3:
+        _finish(out, io + 3 * ldo, begin, ist + 3 * lds, c3, row_step, r + 3, column_step, c, columns)
+    if rows > 4:
+        _finish(out, io + 4 * ldo, begin, ist + 4 * lds, c4, row_step, r + 4, column_step, c, columns)
+    if rows > 5:
+        _finish(out, io + 5 * ldo, begin, ist + 5 * lds, c5, row_step, r + 5, column_step, c, columns)
+
+
+@serial
+def _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, after, positive, first, last,
+                 left, right):
+    """As `matmul._share`; row_steps (chunks, M or more), column_steps (chunks, N or more)."""
+    tiles, count = (M + ROWS - 1) // ROWS, (K + 1) // 2
+    for chunk in range(row_steps.shape[0]):
+        words = (min(CHUNK, K - chunk * CHUNK) + 1) // 2
+        for t in range(first, last):
+            row = t * ROWS
+            ia, rs, ks = row * count + chunk * PAIRS, count, NEXT
+            if strips:
+                ia, rs, ks = (chunk * tiles + t) * STRIP, NEXT, ROWS_APART
+            for column in range(left, right, WIDE):
+                at = row * N + column
+                ib = column * count + chunk * PAIRS * WIDE
+                if not strips:
+                    ask_tile(a, ia + ROWS * rs, rs, words, ALONE, (column - left) // WIDE)
+                if column + WIDE < right:
+                    ask_rows(out, at + WIDE, N, ROWS)
+                begin, ist, step = start, row * lds + column * css, lds
+                if chunk > 0:  # go on from what the chunks before this one have left
+                    begin, ist, step = out, at, N
+                _tile_pairs(out, at, N, begin, ist, step, a, ia, rs, ks, b, ib, words, row_steps[chunk], row,
+                            column_steps[chunk], column, min(ROWS, M - row), min(WIDE, N - column))
+            if after and chunk + 1 == row_steps.shape[0]:
+                finish_rows(out, positive, after, row * N + left, N, min(ROWS, M - row), right - left)
+
+
+@parallel
+def _product_pairs(part, out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, after, positive, columns,
+                   parts):
+    tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
+    rows = parts // columns
+    r, c = part % rows, part // rows
+    _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, after, positive,
+                 tiles * r // rows, tiles * (r + 1) // rows,
+                 panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
+
+
+def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N, row_scale=None,
+                   after=PLAIN):
+    """out = start + row_scale (a b) for a (M, K), or (K, M), and b in panels; see `matmul._share` for start.
+
+    a        float32, or `BothWays`
+    after    see `rows.finish_rows`
+    """
+    K, M = a.shape if transpose_a else a.shape[::-1]
+    if isinstance(a, BothWays):
+        words, steps = (a.columns, a.column_steps) if transpose_a else (a.words, a.steps)
+    else:
+        words, steps = round_strips(a) if transpose_a else round_rows(a)
+    if row_scale is not None:
+        unscaled, steps = steps, memory.empty((len(steps), max(M, steps.shape[1])))
+        also(np.multiply, unscaled[:, :M] if unscaled.size else _ONE, row_scale.reshape(-1), steps[:, :M])
+        also(np.copyto, steps[:, M:], _ZERO)
+    rows, columns = grid(M, N, K, PIECES)
+    _product_pairs(out, start, lds, css, words.reshape(-1), steps, transpose_a, panels, column_steps, M, N, K, *after,
+                   columns, rows * columns)
+
+
+@parallel
+def _product_both(part, thread, start, css, a, row_steps, b, column_steps, M, N, K, after, positive, codes,
+                  code_steps, minus_sums, sums, words, word_steps, no_factor, width, between, of_chunk, scratch, near,
+                  parts):
+    """The product of `_product_pairs`, of which nothing remains but what `_round_both` would make of it.
+
+    near    (threads, CHUNK N) for the rows of a chunk
+    """
+    chunks, count = word_steps.shape[0], (K + 1) // 2
+    flat, tops = near[thread], scratch[thread, 0, :N]
+    x = flat.reshape(CHUNK, N)
+    for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+        low, rows = chunk * CHUNK, min(CHUNK, M - chunk * CHUNK)
+        tops[:] = 0
+        for t in range((rows + ROWS - 1) // ROWS):
+            _share_pairs(flat, start, FIRST, css, a[low * count:], row_steps[:, low:], False, b, column_steps, rows, N,
+                         K, after, positive[low * N:], t, t + 1, FIRST, N)
+            for n in range(t * ROWS, min(rows, t * ROWS + ROWS)):
+                take_row(codes, code_steps, minus_sums, sums, tops, low + n, x[n], no_factor)
+        take_columns(words, chunk * of_chunk, word_steps[chunk], scratch[thread], flat[:rows * N], no_factor, FIRST,
+                      rows, width, between)
+
+
+def shared_evenly(M):
+    """Whether each thread gets nearly as many chunks of M rows."""
+    chunks, threads = chunks_along(M), thread_count()
+    return -(-chunks // threads) * threads <= EVEN * chunks
+
+
+def multiply_both(start, css, a, panels, column_steps, N, after, sums=NO_FLOATS, as_panels=False):
+    """`round_both` of what `multiply_pairs` gives for a as `BothWays` (M, K), without that being written to memory."""
+    M, K = a.shape
+    codes, code_steps = memory.empty((M, -(-N // 2)), word_type()), room_for_steps(N, M)
+    words, steps, places = room_for_columns(M, N, panels_of if as_panels else strips_of)
+    parts = len(steps)
+    _product_both(start, css, a.words.reshape(-1), a.steps, panels, column_steps, M, N, K, *after,
+                  codes.view(code_type()), code_steps, NO_INTEGERS, sums, words, steps, NO_FACTOR, *places,
+                  scratch_for(parts, N), memory.empty((threads_of(parts), CHUNK * N)), parts)
+    return BothWays((M, N), None, codes, code_steps, words, steps)
+
+
+def grid(M, N, K, pieces):
+    """(rows, columns): how an M x K x N product is cut into parts.
+
+    Each thread's share is to be as equal as can be; then a share is cut, so that others may take some, into `pieces` at
+    most: into rows, or where b comes from memory each time so that least is read.  That is the rows of a and the
+    columns of b for each part.
+    """
+    tiles, panels, threads = -(-M // ROWS), -(-N // WIDE), thread_count()
+    cuts = [(rows, threads // rows) for rows in range(threads, 0, -1) if threads % rows == 0]
+    rows, columns = min(cuts, key=lambda cut: -(-tiles // cut[0]) * -(-panels // cut[1]))
+    more = max(1, parts_for(M * N * K, LEAST_PRODUCT, pieces) // threads)
+    if N * K <= FAR:
+        return rows * more, columns
+    cuts = [(rows * more // c, columns * c) for c in range(1, more + 1)
+            if more % c == 0 and (c == 1 or panels % (columns * c) == 0)]
+    return min(cuts, key=lambda cut: cut[0] * N + cut[1] * M)
+
+
+# -------------------------------------------------------------------------------- ternary weights, 8-bit activations
+@serial
+def _raise_row(out, codes):
+    """codes + 1 as bytes: 0 .. 2; 0 beyond the codes."""
+    for i in range(codes.size):
+        out[i] = np.uint8(codes[i] + np.int8(1))
+    for i in range(codes.size, out.size):
+        out[i] = np.uint8(0)
+
+
+@parallel
+def _raise_rows(part, out, codes, parts):
+    M = codes.shape[0]
+    for m in range(M * part // parts, M * (part + 1) // parts):
+        _raise_row(out[m], codes[m])
+
+
+@serial
+def _raise_four(words, x0, x1, x2, x3):
+    """Words of codes + 1, one of each row."""
+    one = np.int32(1)
+    for c in range(words.size):
+        low = np.int32(np.int32(x0[c]) + one | np.int32(np.int32(x1[c]) + one) << np.int32(8))
+        high = np.int32(np.int32(x2[c]) + one | np.int32(np.int32(x3[c]) + one) << np.int32(8))
+        words[c] = np.int32(low | np.int32(high << _HALF_WORD))
+
+
+@parallel
+def _raise_columns(part, thread, panels, codes, absent, scratch, parts):
+    """Panels of codes + 1 for codes (K, N); absent (N,): codes of rows beyond K."""
+    K, N = codes.shape
+    count, row = (K + 3) // 4, scratch[thread]
+    row[N:] = 0
+    for k in range(count * part // parts, count * (part + 1) // parts):
+        x0 = codes[4 * k]
+        x1 = codes[4 * k + 1] if 4 * k + 1 < K else absent
+        x2 = codes[4 * k + 2] if 4 * k + 2 < K else absent
+        x3 = codes[4 * k + 3] if 4 * k + 3 < K else absent
+        _raise_four(row[:N], x0, x1, x2, x3)
+        spread_words(panels, k * WIDE, WIDE * count, row, N)
+
+
+def ternary_panels(codes, transposed):
+    """Panels of a ternary matrix b (K, N), or (N, K) if transposed, int8: words of codes + 1."""
+    parts = parts_for(codes.size)
+    if transposed:
+        N, K = codes.shape
+        words = memory.empty((N, -(-K // 4)), np.int32)
+        _raise_rows(words.view(np.uint8), codes, parts)
+        return turned(words, N, words.shape[1])
+    K, N = codes.shape
+    across = -(-N // WIDE) * WIDE
+    panels = memory.empty(across * -(-K // 4), np.int32)
+    _raise_columns(panels, codes, np.full(N, -1, np.int8), memory.empty((threads_of(parts), across), np.int32),
+                   parts)
+    return panels
+
+
+@inlined
+def _add_up(totals, r, sums, fresh):
+    """Lanes of row r of the totals, if there are any yet, + the sums."""
+    return take_bytes(integers() if fresh else load_integers(totals, r * WIDE), sums)
+
+
+@inlined
+def _finish_bytes(out, at, begin, ist, total, minus_sums, steps, scale, row, columns):
+    """out = begin + (total - the sum of a's codes) steps[row] scale, for the lanes of one row."""
+    exact = to_float(add(total, spread_integer(minus_sums, row)))
+    step = multiply(spread(steps, row, wide()), spread(scale, 0, wide()))
+    put(out, at, multiply_add(get(begin, ist, wide(), columns), exact, step), columns)
+
+
+@inlined
+def _tile_bytes(out, io, ldo, begin, ist, lds, a, ia, rs, b, ib, words, minus_sums, steps, scale, totals, row, rows,
+                columns):
+    """`matmul.tile` for words of four bytes; minus_sums[row ...] and steps[row ...] are of its rows.
+
+    totals    (ROWS, WIDE) of what may be added up in BYTE_WORDS words, if there are more
+    """
+    last = rows - 1
+    i0, i1, i2 = ia, ia + min(1, last) * rs, ia + min(2, last) * rs
+    i3, i4, i5 = ia + min(3, last) * rs, ia + min(4, last) * rs, ia + min(5, last) * rs
+    for low in range(0, words, BYTE_WORDS):
+        c0, c1, c2, c3, c4, c5 = byte_sums(), byte_sums(), byte_sums(), byte_sums(), byte_sums(), byte_sums()
+        for k in range(low, min(low + BYTE_WORDS, words)):
+            x = load_integers(b, ib + k * WIDE)
+            c0 = add_bytes(c0, x, spread_integer(a, i0 + k))
+            c1 = add_bytes(c1, x, spread_integer(a, i1 + k))
+            c2 = add_bytes(c2, x, spread_integer(a, i2 + k))
+            c3 = add_bytes(c3, x, spread_integer(a, i3 + k))
+            c4 = add_bytes(c4, x, spread_integer(a, i4 + k))
+            c5 = add_bytes(c5, x, spread_integer(a, i5 + k))
+        fresh = low == 0
+        t0, t1, t2 = _add_up(totals, 0, c0, fresh), _add_up(totals, 1, c1, fresh), _add_up(totals, 2, c2, fresh)
+        t3, t4, t5 = _add_up(totals, 3, c3, fresh), _add_up(totals, 4, c4, fresh), _add_up(totals, 5, c5, fresh)
+        if low + BYTE_WORDS < words:
+            store_integers(totals, 0, t0)
+            store_integers(totals, WIDE, t1)
+            store_integers(totals, 2 * WIDE, t2)
+            store_integers(totals, 3 * WIDE, t3)
+            store_integers(totals, 4 * WIDE, t4)
+            store_integers(totals, 5 * WIDE, t5)
+            continue
+        _finish_bytes(out, io, begin, ist, t0, minus_sums, steps, scale, row, columns)
+        if rows > 1:
+            _finish_bytes(out, io + ldo, begin, ist + lds, t1, minus_sums, steps, scale, row + 1, columns)
+        if rows > 2:
+            _finish_bytes(out, io + 2 * ldo, begin, ist + 2 * lds, t2, minus_sums, steps, scale, row + 2, columns)
+        if rows > 3:
+            _finish_bytes(out, io + 3 * ldo, begin, ist + 3 * lds, t3, minus_sums, steps, scale, row + 3, columns)
+        if rows > 4:
+            _finish_bytes(out, io + 4 * ldo, begin, ist + 4 * lds, t4, minus_sums, steps, scale, row + 4, columns)
+        if rows > 5:
+            _finish_bytes(out, io + 5 * ldo, begin, ist + 5 * lds, t5, minus_sums, steps, scale, row + 5, columns)
+
+
+@serial
+def _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals, first, last, left, right):
+    for t in range(first, last):
+        row = t * ROWS
+        for column in range(left, right, WIDE):
+            at = row * N + column
+            ask_tile(a, (row + ROWS) * words, words, words, ALONE, (column - left) // WIDE)
+            ask_rows(out, at, N, ROWS)  # for what comes after the products
+            _tile_bytes(out, at, N, start, row * lds + column * css, lds, a, row * words, words, b, column * words,
+                        words, minus_sums, steps, scale, totals, row, min(ROWS, M - row), min(WIDE, N - column))
+
+
+@parallel
+def _product_bytes(part, thread, out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals, columns,
+                   parts):
+    tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
+    rows = parts // columns
+    r, c = part % rows, part // rows
+    _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals[thread],
+                 tiles * r // rows, tiles * (r + 1) // rows,
+                 panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
+
+
+_NOTHING = np.zeros(WIDE, np.float32), 0, 0
+
+
+def multiply_bytes(a, scale, panels, N, add_to=None):
+    """out (M, N) = scale steps (a b), added to an array if one is given: a as `Bytes`, b in `ternary_panels`.
+
+    What is scaled is exact.
+    """
+    M, count = a.words.shape
+    out, (rows, columns) = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, 4 * count, PIECES)
+    flat = out.reshape(-1)
+    # Panels hold weights + 1: the sums of a are taken away again.
+    _product_bytes(flat, *(_NOTHING if add_to is None else (flat, N, 1)), a.words.reshape(-1), a.minus_sums,
+                   a.steps, np.asarray(scale, np.float32).reshape(1), panels, M, N, count,
+                   memory.empty((threads_of(rows * columns), ROWS * WIDE + 16), np.int32), columns, rows * columns)
+    return out
