@@ -159,9 +159,11 @@ def _two_halves(builder, words):
 
 def _vdpbf16ps(builder, total, x, y):
     """The upper halves first, each product rounded with the sum it is added to; denormal numbers as they are."""
+    kind = ir.FunctionType(total.type, [total.type] * 3)
+    fused = _declared(builder.module, kind, f"llvm.fma.v{total.type.count}f32")
     words = [_two_halves(builder, builder.bitcast(value, _ROW)) for value in (x, y)]
     for a, b in reversed(list(zip(*words))):
-        total = builder.fma(a, b, total)
+        total = builder.call(fused, [a, b, total])
     return total
 
 

@@ -65,6 +65,18 @@ def test_products_of_integers():
     assert saturated > 100
 
 
+def test_products_of_bfloat16():
+    dot = _instruction("llvm.x86.avx512bf16.dpbf16ps.512", (np.float32, 16), (np.float32, 16), *[(np.uint16, 32)] * 2)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        total, x, y = (rng.standard_normal(size).astype(np.float32) for size in (16, 32, 32))
+        x, y = round_bfloat16(x), round_bfloat16(y)
+        exact = total + (x.astype(float) * y).reshape(16, 2).sum(1)
+        got = dot(total, *((v.view(np.uint32) >> 16).astype(np.uint16) for v in (x, y)))
+        size = np.abs(total) + np.abs(x.astype(float) * y).reshape(16, 2).sum(1)
+        assert (np.abs(got - exact) <= 2**-23 * size).all()  # rounded twice
+
+
 def test_rounding_to_bfloat16():
     convert = _instruction("llvm.x86.avx512bf16.cvtne2ps2bf16.512", (np.uint16, 32), *[(np.float32, 16)] * 2)
     rng = np.random.default_rng(0)

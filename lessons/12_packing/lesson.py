@@ -259,8 +259,8 @@ speed = {
     "packed": tokens_a_second(light, floats_only, kernels, 4 * COUNT)}
 show.bars("tokens", speed, unit="tokens a second, one thread")
 needed = sum(t.nbytes for t in tensors.values())
-print(f"packed: {needed:,} bytes a token; at {PEAK:.1f} GB/s these "
-      f"would allow {1e9 * PEAK / needed:,.0f} tokens/s")
+print(f"packed: {needed:,} bytes a token; {PEAK:.1f} GB/s would "
+      f"allow {1e9 * PEAK / needed:,.0f} tokens/s")
 assert min(speed.values()) > 0
 
 # %% [markdown]
