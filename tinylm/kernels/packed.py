@@ -40,8 +40,8 @@ from .simd import (
 
 __all__ = ["pack_ternary", "packed_bitlinear", "packed_product", "unpack_ternary"]  # packing is done once
 
-# Words that are asked for before they are needed, beyond the end of one matrix into the next.  Measured: with VNNI on a
-# Zen 5 whose third-level cache holds the weights, with AVX2 on a Zen 3 that reads them from memory.
+# Words that are asked for before they are needed, beyond the end of one matrix into the next: few where the third-level
+# cache holds the weights, as measured on a Zen 5 with VNNI, more where they come from memory.
 AHEAD = 64 if has_byte_dot() else 1024
 # Words of input between two additions to 32 bits.  A word brings one pair to the sums of field 1 or 3, of at most
 # 4 x 2 (127 + 127) = 2032, or -2048 for inputs of -128; the sums have pairs from half of the words: 16 x 2032 = 32,512
