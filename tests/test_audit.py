@@ -853,6 +853,26 @@ def test_a_ternary_kernel_that_is_wrong_at_one_precision_is_found_there(mutant, 
     assert failed == [f"kernels.model.{chosen}"]
 
 
+def shifted_from_the_token_after(*inputs, good=kernels.norm_shift):
+    out, caches = good(*inputs)
+    return np.roll(out, -1, 1), caches
+
+
+def other_statistics(*inputs, operand=False, good=kernels.headnorm_forward):
+    out, cache = good(*inputs, operand=operand)
+    return out, cache._replace(rstd=cache.rstd * np.float32(1.001)) if operand else cache
+
+
+@pytest.mark.parametrize(("name", "wrong", "bits"), [
+    ("norm_shift", shifted_from_the_token_after, 0), ("headnorm_forward", other_statistics, 8)])
+def test_what_works_only_where_nobody_looks_is_tied_to_what_checks_see(name, wrong, bits, monkeypatch):
+    model = models.build("thunderbolt", SMALL | {"activation_bits": bits})
+    assert all(c.ok for c in suite.model_checks(model, kernels, ["kernels"]))
+    monkeypatch.setattr(kernels, name, wrong)
+    failed = {c.name for c in suite.model_checks(model, kernels, ["kernels"]) if not c.ok}
+    assert failed == {"kernels.observed", "kernels.observed.bfloat16", "kernels.observed.int16"}
+
+
 @pytest.mark.parametrize("chosen", PRECISIONS)
 @pytest.mark.parametrize("seed", range(8))
 def test_kernels_agree_with_definitions_whatever_the_weights(chosen, seed, model, bolt):

@@ -3,16 +3,19 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from tinylm import kernels, models, threads
+from tinylm import config, kernels, models, threads
+from tinylm.audit.shrink import shrink
 from tinylm.cli import speeds
 from tinylm.cli.main import main
-from tinylm.kernels import machine, simd
-from tinylm.ops.precision import precision
+from tinylm.kernels import jit, machine, simd
+from tinylm.layers import Parameters, Pass
+from tinylm.ops.precision import autocast, precision
 from tinylm.report.scaling import scaling
 from tinylm.train.loop import Speed
 
@@ -32,6 +35,14 @@ def test_doctor_knows_the_machine(capsys):
 def test_after_warmup_nothing_is_left_to_compile(capsys):
     answer(capsys, "warmup")
     assert answer(capsys, "warmup")["compiled"] == 0
+    compiled = []
+    sizes = shrink(dict(config.load_preset("thunderbolt-tiny")["model"])) | {"vocab": 28}
+    model = models.build(sizes.pop("family"), sizes)
+    params = Parameters(model.parameters())
+    with jit.compilations_told(compiled.append):
+        for observe in None, lambda layer, inp, out: None:
+            model.logits(np.zeros((1, 8), np.int32), Pass(kernels, params, observe=observe))
+    assert compiled == []
 
 
 def test_bench_counts_what_was_done(capsys):
@@ -150,6 +161,20 @@ def test_products_of_every_precision_are_measured_against_their_own_peak(capsys,
     results = answer(capsys, "bench", "gemm", "--seconds", "0.1")["results"]
     assert {"float32", "bfloat16", "int16"} == set(seen) == {r["instruction"] for r in results} - {"int8"}
     assert len([r for r in results if r["instruction"] == "bfloat16"]) == 3
+    assert all((r["fraction_alone"] is not None) == (r["instruction"] == "int16") for r in results
+               if r["instruction"] != "bfloat16")
+
+
+def test_a_product_is_measured_alone_only_where_its_operands_are_rounded_before(monkeypatch):
+    a, b = np.ones((24, 16), np.float32), np.ones((32, 16), np.float32)
+    assert speeds._rounded(a, b, "float32", transpose_b=True) is None
+    with threads.cpu_threads(1):
+        ready, packed = speeds._rounded(a, b, "int16", transpose_b=True)
+        with autocast("int16"):
+            np.testing.assert_array_equal(kernels.matmul(ready, packed, transpose_b=True),
+                                          kernels.matmul(a, b, transpose_b=True))
+    monkeypatch.setattr(sys.modules["tinylm.kernels.rounding"], "a_chunk_for_each_thread", lambda x: False)
+    assert speeds._rounded(a, b, "int16", transpose_b=True) is None
 
 
 def test_streams_touch_all_of_the_memory():
@@ -165,6 +190,11 @@ def test_loops_in_registers_do_what_is_counted():
     out = np.zeros(machine.WIDE, np.float32)
     machine._spin(out, 0, np.ones(2, np.float32), 5)  # six sums of five: (5 + 5 x 5) + (5 + 5 x 5) 5
     assert (out == 180).all() and machine.INSTRUCTIONS["float32"].operations == 2 * 6 * machine.WIDE
+    for name, numbers, dtype in (("int16", np.int32, np.int32), ("bfloat16", np.uint32, np.float32)):
+        words = np.full(machine.FACTORS + machine.WIDE, {"int16": 0x00010001, "bfloat16": 0x3F803F80}[name], numbers)
+        out = np.zeros(machine.WIDE, dtype)
+        machine._spin_words(out, 0, words, 5)  # six sums of five times two products of 1 and 1
+        assert (out == 60).all()
     if not machine.INSTRUCTIONS["int8"].runs():
         assert machine.peak("int8", 0.0) is None
         return

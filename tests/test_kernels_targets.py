@@ -103,8 +103,8 @@ for name, replaced in json.loads(sys.argv[1]).items():
             worst = max(worst, difference, key=lambda d: d.share) if worst else difference
         cases += 1
 print(json.dumps(dict(wide=simd.WIDE, byte_dot=simd.has_byte_dot(), byte_pairs=simd.has_byte_pairs(),
-                      tiles=simd.has_tiles(), name=simd.target_name(), cases=cases, share=worst.share,
-                      worst=str(worst))))
+                      bfloat_pairs=simd.has_bfloat_pairs(), tiles=simd.has_tiles(), name=simd.target_name(),
+                      cases=cases, share=worst.share, worst=str(worst))))
 """
 # Edges of all widths of a panel, several panels, and inner dimensions that are cut in chunks.
 COLUMNS = [1, 8, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 95, 96, 97, 111, 127, 128, 129, 200]
@@ -124,9 +124,9 @@ OWN = {
     "sapphirerapids": {"matmul": MATMUL | {"precision": ["bfloat16"]}, "pack": PACK | {"precision": ["bfloat16"]}},
     "neon": {"matmul": PACK | INT16, "bitlinear": BYTES, "packed": FEW_ROWS, "int8": FEW_ROWS},
 }
-CLAIMED = {  # WIDE, and whether there are byte dots, byte pairs and tiles
-    "znver4": (64, True, True, False), "skylake-avx512": (64, False, True, False),
-    "sapphirerapids": (64, True, True, True), "neon": (16, False, False, False)}
+CLAIMED = {  # WIDE, and whether there are byte dots, byte pairs, pairs of bfloat16 and tiles
+    "znver4": (64, True, True, True, False), "skylake-avx512": (64, False, True, False, False),
+    "sapphirerapids": (64, True, True, True, True), "neon": (16, False, False, False, False)}
 
 
 def _imitated(name: str, *arguments: str) -> str:
@@ -144,7 +144,7 @@ def _imitated(name: str, *arguments: str) -> str:
 def test_kernels_of_an_imitated_processor_compute_their_definitions(name):
     answer = json.loads(_imitated(name, "-c", IMITATED, json.dumps(OWN[name])))
     assert answer["name"].startswith(f"{name} imitated by ")
-    assert tuple(answer[k] for k in ("wide", "byte_dot", "byte_pairs", "tiles")) == CLAIMED[name]
+    assert tuple(answer[k] for k in ("wide", "byte_dot", "byte_pairs", "bfloat_pairs", "tiles")) == CLAIMED[name]
     assert answer["cases"] == 80 * len(OWN[name])
     assert answer["share"] <= 1, answer["worst"]
 
@@ -298,12 +298,13 @@ def test_machine_code_of_innermost_loops_for_avx512(name):
     """LLVM compiles for any processor of the family; these tests look at machine code and run none."""
     features = f"{AVX2['NUMBA_CPU_FEATURES']},{imitated.IMITATIONS[name][1]}"
     files = [str(Path(__file__)), str(Path(__file__).with_name("test_words.py"))]
-    wanted = "peak_of_bytes or peak_of_products or tiles_are_products or fused_multiply_adds or dropout_draws"
+    wanted = ("peak_of_bytes or peak_of_products or tiles_are_products or tiles_of_bfloat16 or fused_multiply_adds "
+              "or dropout_draws")
     done = subprocess.run([sys.executable, "-m", "pytest", *files, "-k", wanted], text=True, timeout=600,
                           capture_output=True, cwd=Path(__file__).parents[1],
                           env={**os.environ, "NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features})
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"\b[45] passed", done.stdout), done.stdout
+    assert re.search(r"\b[46] passed", done.stdout), done.stdout
 
 
 _LIBRARY = re.compile(r"\b_?(exp|exp2|expm1|tanh)f?\b(?=[,@)\s]|$)", re.MULTILINE)

@@ -64,10 +64,10 @@ def test_products_of_codes_stay_exact(seed, K, M):
     np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("tiled", [True, False])
-def test_what_was_packed_for_one_precision_serves_the_other(tiled, monkeypatch):
-    if not tiled:
-        monkeypatch.setattr(sys.modules["tinylm.kernels.matmul"], "has_tiles", lambda: False)
+@pytest.mark.parametrize("lacking", [[], ["has_tiles"], ["has_tiles", "has_bfloat_pairs"]])
+def test_what_was_packed_for_one_precision_serves_the_other(lacking, monkeypatch):
+    for name in lacking:
+        monkeypatch.setattr(sys.modules["tinylm.kernels.matmul"], name, lambda: False)
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((40, 50)).astype(np.float32), rng.standard_normal((60, 50)).astype(np.float32)
     packed = kernels.pack(b)

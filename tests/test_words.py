@@ -254,6 +254,36 @@ def test_words_of_bfloat16_are_the_nearest_of_each_number(seed, N, K):
         np.testing.assert_array_equal(numbers(np.ascontiguousarray(strip)), want[:, k])
 
 
+@given(st.sampled_from([1, 60, 400]), st.sampled_from([1, 65, 64 * 6, 64 * 18]), st.sampled_from([4, 2000]),
+       st.sampled_from([1, 2, 8, 12]), st.sampled_from([1, 2, 4]))
+def test_a_product_is_cut_into_parts_of_whole_tiles_and_as_many_as_were_asked_for(M, N, K, pieces, size):
+    near, before = words.grid(M, N, K, pieces, size), words.FAR
+    try:
+        words.FAR = 0
+        rows_, columns = words.grid(M, N, K, pieces, size)
+    finally:
+        words.FAR = before
+    assert rows_ * columns == near[0] * near[1]
+    assert columns == near[1] or -(-N // words.WIDE) % columns == 0
+    assert rows_ * N + columns * M <= near[0] * N + near[1] * M, "no more is read"
+
+
+@pytest.mark.parametrize("chosen", PRECISIONS)
+@pytest.mark.parametrize("turned", [False, True])
+def test_how_a_product_is_cut_changes_no_bit(chosen, turned, bfloat_pairs, monkeypatch):
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((520, 300), (300, 64 * 6)))
+    a, ternary = np.ascontiguousarray(a.T) if turned else a, kernels.ternarize(np.ascontiguousarray(b.T))
+    inp = rng.standard_normal((520, 300)).astype(np.float32)
+    found = []
+    for far in words.FAR, 0:
+        monkeypatch.setattr(words, "FAR", far)
+        with autocast(chosen):
+            found.append((kernels.matmul(a, b, transpose_a=turned), kernels.bitlinear_forward(inp, ternary, 8)[0]))
+    for x, y in zip(*found):
+        np.testing.assert_array_equal(x, y)
+
+
 @OF_PAIRS
 @pytest.mark.parametrize("bits", [0, 8])
 def test_the_backward_pass_rounds_both_ways_as_its_definition(chosen, bfloat_pairs, bits):

@@ -259,10 +259,14 @@ def model(subject: Layer, tokens: np.ndarray, targets: np.ndarray, rng: np.rando
                     back, dlosses, rng, dropout)
 
 
-def of_model(model: Layer, f: ModuleType, params: Parameters, tokens, targets, dlosses) -> dict[str, np.ndarray]:
-    """{"losses": ..., "dNAME": ...}: what a whole model gives with these operations, dropout included."""
+def of_model(model: Layer, f: ModuleType, params: Parameters, tokens, targets, dlosses,
+             observe: Callable | None = None) -> dict[str, np.ndarray]:
+    """{"losses": ..., "dNAME": ...}: what a whole model gives with these operations, dropout included.
+
+    observe   see `Pass`
+    """
     grads = params.like()
-    run = Pass(f, params, grads, Tape(), dropout_key(3, 5))
+    run = Pass(f, params, grads, Tape(), dropout_key(3, 5), observe)
     losses = model.forward(tokens, targets, run)
     model.backward(dlosses.astype(params.flat.dtype), run)
     return {"losses": losses} | {f"d{name}": grad for name, grad in grads.items()}

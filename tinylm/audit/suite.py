@@ -55,6 +55,8 @@ def model_checks(model: Layer, kernels: ModuleType, only: Collection[str] = GROU
     if "kernels" in only:
         yield model_parity(model, kernels, rng)
         yield from _lower("kernels.model", seed, lambda own: followed.check(model, kernels, own))
+        yield _named("kernels.observed", observed(model, kernels, rng))
+        yield from _lower("kernels.observed", seed, lambda own: observed(model, kernels, own))
     if "threads" in only:
         yield _named("threads.model", threads.model(model, kernels, rng))
         yield from _lower("threads.model", seed, lambda own: threads.model(
@@ -143,6 +145,25 @@ def model_parity(model: Layer, kernels: ModuleType, rng: np.random.Generator) ->
             return Check("kernels.model", False, share,
                          f"{name}[{at}] differs by {gap.max():.3g} between kernels and definitions")
     return Check("kernels.model", True, worst, f"losses and {len(want) - 1} gradients agree with the definitions")
+
+
+def observed(model: Layer, kernels: ModuleType, rng: np.random.Generator) -> Check:
+    """Whether losses and gradients are the same bits when somebody looks on.
+
+    Where nobody does, an operation may hand on what the next one multiplies, and several may be one.  The other checks
+    look, or replace operations: this one ties what training runs to what they see.
+    """
+    params = gradients.randomised(model, rng, np.float32)
+    shape = followed.batch(model), model.config.context
+    tokens, targets = (rng.integers(0, model.config.vocab, shape).astype(np.int32) for _ in range(2))
+    dlosses, seen = rng.standard_normal(tokens.size).astype(np.float32), []
+    alone, watched = (gradients.of_model(model, kernels, params, tokens, targets, dlosses, observe)
+                      for observe in (None, lambda layer, inp, out: seen.append(layer)))
+    for name, array in watched.items():
+        if not np.array_equal(alone[name], array):
+            return Check("kernels.observed", False, np.inf, f"{name} has other bits when somebody looks on")
+    return Check("kernels.observed", True, 0.0, f"losses and {len(watched) - 1} gradients have the same bits, whether "
+                                                f"{len(seen)} layers are looked at or not")
 
 
 class _CodesOf(Replaced):

@@ -152,11 +152,15 @@ def gemm(seconds: float, backend: str) -> list[dict]:
 
 
 def _rounded(a, b, precision: str, transpose_a: bool = False, transpose_b: bool = False):
-    """a and b as layers hand them on to several products at this precision; None where they do not round them."""
+    """a and b as layers hand them on to several products at this precision; None where they do not round them.
+
+    With so many threads that a has no chunk of rows for each, products round it themselves.
+    """
     from ..kernels.matmul import as_a_and_b, both_ways, in_pairs, pack
+    from ..kernels.rounding import a_chunk_for_each_thread
     from ..ops.precision import autocast
     with autocast(precision):
-        if not in_pairs():
+        if not (in_pairs() and a_chunk_for_each_thread(a)):
             return None
         return both_ways(a)[transpose_a], as_a_and_b(b)[1] if transpose_a else pack(b, transpose_b=transpose_b)
 

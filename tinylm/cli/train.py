@@ -288,17 +288,18 @@ def _report(run) -> Path:
 def _sampler(model, params, f, data, seed):
     """sample(step): a text from the model as it is, the same for the same parameters and step.
 
-    It goes through the layers, as training does: to compile what takes a token through all of them in one call would
-    take longer than all samples, and the first step waits for the first.
+    It goes through the layers, as training does: to compile what takes a GPT's token through all of them in one call
+    would take longer than all samples, and the first step waits for the first.
     """
     from ..generate.sampling import Options
     from ..generate.stream import stream
     from ..layers.base import Replaced
+    from ..models.base import Attending
     from ..text.tokenizer import Tokenizer
-    tokenizer = Tokenizer(data.tokenizer_json)
+    tokenizer, f = Tokenizer(data.tokenizer_json), Replaced(f) if isinstance(model, Attending) else f
 
     def sample(step: int) -> str:
-        steps = stream(model, params, Replaced(f), tokenizer, [], Options(temperature=SAMPLE_TEMPERATURE), seed=seed,
+        steps = stream(model, params, f, tokenizer, [], Options(temperature=SAMPLE_TEMPERATURE), seed=seed,
                        sample=step, max_tokens=SAMPLE_TOKENS, judge=False)
         return "".join(piece.text_piece for piece in steps)
     return sample

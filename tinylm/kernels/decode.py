@@ -62,7 +62,7 @@ def pack_decode(weights):
         panels, int8_words, head_scale = _NO_FLOATS, w.head.words, w.head.scale
     else:
         with autocast("float32"):
-            head = pack(w.head.array) if w.head.rounded else w.head  # what is read here are no strips of bfloat16
+            head = pack(w.head.array) if w.head.rounded else w.head  # what is read here is float32
         panels, int8_words, head_scale = head.panels, _NO_WORDS, _NO_FLOATS
     words = words_of(w.packed)
     return PackedDecode(w, params, words, panels, int8_words, head_scale, np.zeros(len(w.embedding), np.float32),

@@ -25,7 +25,7 @@ def _forward(inp, weight, bias, relu=False, operand=None):
 def linear_forward(inp, weight, bias=None):
     """See `tinylm.ops.linear_forward`; float32.
 
-    Caches    in place of inp what `as_a_and_b` makes of its rows: with int16 half as many bytes, and inp may go
+    Caches    in place of inp what `as_a_and_b` makes of its rows: in 16 bits half as many bytes, and inp may go
     """
     return _forward(inp, weight, bias)
 

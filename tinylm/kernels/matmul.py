@@ -470,8 +470,8 @@ class Packed(NamedTuple):
 
     array: np.ndarray | None  # (N, K), or (K, N) without transpose_b; none where only the panels were kept
     shape: tuple[int, int]    # of it
-    panels: np.ndarray  # flat; int32 for strips of bfloat16 and words of int16
-    steps: np.ndarray   # of int16: (chunks, N or more)
+    panels: np.ndarray  # flat; int32 for strips of bfloat16 and words of int16, uint32 for words of bfloat16
+    steps: np.ndarray   # of int16: (chunks, N or more); else (chunks, 0), as for int8
     transpose_b: bool
     precision: str
 
@@ -567,7 +567,7 @@ def multiply(out, start, lds, css, a, b, packed, M, N, K, transpose_a, transpose
     if packed is None:
         packed = _panels(b, N, K, transpose_b)
     rs, ks = (1, M) if transpose_a else (K, 1)
-    rows, columns = grid(M, N, K, PIECES)
+    rows, columns = grid(M, N, K, PIECES, 4)
     strips = memory.empty((threads_of(rows * columns), TILES_IN_BLOCK * STRIP if ks != 1 else 0))
     _product(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, *after, columns, rows * columns)
 

@@ -63,17 +63,23 @@ def _steps(top):
     return _TOP / top if top > _LEAST else _ZERO, top * _STEP
 
 
+@inlined
+def nearest_bfloat(x):
+    """The upper half of the bfloat16 nearest to a float32, uint32; see `ops.precision.round_bfloat16`."""
+    bits = np.float32(x).view(np.uint32)
+    upper = np.uint32(bits >> _HIGH)
+    nearest = np.uint32(np.uint32(bits + _BELOW_HALF + np.uint32(upper & _LAST)) >> _HIGH)
+    return nearest if x == x else np.uint32(upper | _QUIET)
+
+
 @serial
 def _to_bfloats(codes, x):
-    """Row x as bfloat16, and 0 beyond it; see `ops.precision.round_bfloat16`."""
+    """Row x as bfloat16, and 0 beyond it."""
     whole = x.size // SHORT * SHORT
     for i in range(0, whole, SHORT):
         store_bfloats(codes, i, load(x, i, short()))
-    bits = x.view(np.uint32)
     for i in range(whole, x.size):
-        upper = np.uint32(bits[i] >> _HIGH)
-        nearest = np.uint32(np.uint32(bits[i] + _BELOW_HALF + np.uint32(upper & _LAST)) >> _HIGH)
-        codes[i] = np.uint16(nearest if x[i] == x[i] else np.uint32(upper | _QUIET))
+        codes[i] = np.uint16(nearest_bfloat(x[i]))
     for i in range(x.size, codes.size):
         codes[i] = np.uint16(0)
 
@@ -119,7 +125,7 @@ def _widen_row(codes, x):
 
 @parallel
 def _round_rows(part, codes, steps, x, parts):
-    """codes int16 (N, K rounded up to be even) and steps (chunks, N) of x (N, K)."""
+    """codes, int16 or uint16 (N, K rounded up to be even), and steps (chunks, N or 0) of x (N, K)."""
     N = x.shape[0]
     for n in range(N * part // parts, N * (part + 1) // parts):
         _round_row(codes[n], steps, n, x[n])
@@ -311,6 +317,7 @@ def _raise_row_tops(tops, x):
 @inlined
 def take_row(codes, row_steps, minus_sums, sums, tops, n, x, factor):
     """Codes and step of row n of a matrix, x; tops are raised to |factor[n] x|, and x is added to its chunk's sum.
+    bfloat16 needs no tops, and has no step.
 
     factor    of all rows, or none
     """
@@ -476,9 +483,9 @@ class BothWays(NamedTuple):
     shape: tuple[int, int]    # (N, M)
     array: np.ndarray | None  # x itself; none where it was rounded while it was made
     words: np.ndarray | None  # (N, M/2), or none where rows are multiplied in bytes
-    steps: np.ndarray | None  # (chunks of M, N)
+    steps: np.ndarray | None  # (chunks of M, N), or (chunks of M, 0) in bfloat16
     columns: np.ndarray       # flat: strips for a transposed a, panels for b as it stands
-    column_steps: np.ndarray  # (chunks of N, columns of all strips or panels)
+    column_steps: np.ndarray  # (chunks of N, columns of all strips or panels), or none as well
 
 
 def a_chunk_for_each_thread(x):
@@ -542,7 +549,7 @@ def quantize_both(x, factor):
 def round_panels(b, transposed):
     """(panels, steps (chunks, columns of all panels)) of b (K, N), or (N, K) if transposed; float32 or int8.
 
-    Codes of int8 are exact as they stand: their step is 1.
+    Codes of int8 are exact as they stand: they need no steps, and there are none.
     """
     if not transposed:
         K, N = b.shape

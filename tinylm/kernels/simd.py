@@ -17,7 +17,7 @@ A type may be several hardware registers wide; LLVM splits it.
     store(a, i, v)            writes v to a[i], a[i+1], ...
     load_some, store_some     the same for the first `count` lanes only
 
-Arrays are flat: float32, and int32 where registers hold words.  Nothing here checks bounds.  This is
+Arrays are flat: float32, and int32 or uint32 where registers hold words.  Nothing here checks bounds.  This is
 the only file that knows about hardware.  Jitted code that uses it must stay at module level: a
 function that closes over an intrinsic is never found again in the cache.
 """
@@ -230,7 +230,7 @@ def exchange(builder, rows):
 
 @intrinsic
 def transpose8(typingctx, out, i, step, inp, j, stride):
-    """out[i + step r + c] = inp[j + stride c + r] for r, c < 8; both float32 or both int32."""
+    """out[i + step r + c] = inp[j + stride c + r] for r, c < 8; both float32, or both words."""
     def emit(context, builder, sig, args):
         element = _f32 if inp.dtype == types.float32 else _i32
         vector = ir.VectorType(element, 8)
@@ -336,15 +336,20 @@ def are_bfloats(typingctx, a):
     return types.boolean(a), lambda context, builder, sig, args: ir.Constant(ir.IntType(1), found)
 
 
+def has_byte_dot() -> bool:
+    """Whether numba's target multiplies bytes and adds four products to a lane in one instruction."""
+    return {"avx512f", "avx512vnni"} <= target_features()
+
+
 @cache
 def has_bfloat_pairs() -> bool:
     """Whether numba's target multiplies bfloat16 and adds two products to a float32 in one instruction."""
-    return {"avx512f", "avx512bw", "avx512bf16"} <= target_features()
+    return {"avx512f", "avx512bw", "avx512vl", "avx512bf16"} <= target_features()
 
 
 # Where bytes are multiplied straight into int32, so are they summed; elsewhere two products into 16 bits.
 _ints = Integers(32, WIDE)
-_byte_sums = _ints if {"avx512f", "avx512vnni"} <= target_features() else Integers(16, 2 * WIDE)
+_byte_sums = _ints if has_byte_dot() else Integers(16, 2 * WIDE)
 # Numbers along k after which sums of bytes must be taken away: in 16 bits 64 pairs of at most 508 each.
 BYTES_TOGETHER = 1 << 22 if _byte_sums is _ints else 128
 
@@ -608,11 +613,6 @@ def to_float(typingctx, v):
 
 # ------------------------------------------------------------------------------ bytes: packed ternary weights
 # Sixteen int32 lanes; a lane is also four bytes.  Arrays are flat int32.
-
-def has_byte_dot() -> bool:
-    """Whether numba's target multiplies bytes and adds four products to a lane in one instruction."""
-    return {"avx512f", "avx512vnni"} <= target_features()
-
 
 class Words(types.Type):
     """Sixteen int32 values that live in one register."""

@@ -3,7 +3,7 @@
 Both operands are copied into strips of 32 rows (of b: columns) in the order in which tiles read them, rounded to
 bfloat16 on the way: [strip][K/32][2][16][16] words of two numbers that follow each other along k.  A strip of a holds
 its rows, one of b holds k in its rows: whichever of the two the source does not have is a transposition of a tile.
-Elsewhere the operands are rounded and the float32 kernel multiplies them.
+Elsewhere `words` multiplies bfloat16, or the operands are rounded and the float32 kernel multiplies them.
 """
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from . import memory
 from .fork import thread_count
 from .jit import parallel, serial
 from .recording import contiguous
+from .rounding import nearest_bfloat
 from .rows import parts_for
 from .simd import (
     TILE,
@@ -183,10 +184,7 @@ def multiply_strips(out, start, lds, css, a, b, M, N, K, row_scale=None):
 @serial
 def _round_range(out, x):
     for i in range(x.size):
-        bits = np.float32(x[i]).view(np.uint32)
-        rounded = np.uint32(bits + np.uint32(0x7FFF) + (np.uint32(bits >> np.uint32(16)) & np.uint32(1)))
-        nearest = np.uint32(rounded & np.uint32(0xFFFF0000)).view(np.float32)
-        out[i] = nearest if x[i] == x[i] else x[i]
+        out[i] = np.uint32(nearest_bfloat(x[i]) << np.uint32(16)).view(np.float32)
 
 
 @parallel

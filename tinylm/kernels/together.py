@@ -39,7 +39,7 @@ SHARED_BYTES = 1 << 20  # below this many bytes of weights, meeting costs more t
 TRIAL_EVERY = 1024       # tokens between trials of `Pace`
 TRIAL = 12               # tokens in a trial
 SPINS = 2_000           # looks at the counter before a waiting thread lets another one run
-PATIENCE = 1_000_000    # such looks, when it is asked whether another thread comes at all: half a second or more
+PATIENCE = 1_000_000    # such looks, when it is asked whether another thread comes at all: tens of ms, or half a second
 _FEWER = "OMP_DYNAMIC", "OMP_THREAD_LIMIT"  # settings by which a later region may get fewer threads than the first
 
 
@@ -155,6 +155,7 @@ def _who(part, numbers, counter, parts):
     arrive(counter)
     tries = 0
     while arrived(counter) < parts and tries < PATIENCE:
+        pause()
         give_way()
         tries += 1
 

@@ -64,7 +64,7 @@ BYTE_WORDS = BYTES_TOGETHER // 4
 LEAST_PRODUCT = 1 << 21              # multiplications of a part, where there is more than one for each thread
 PIECES = 8                           # parts of a product for each thread: there is nothing to copy for each of them
 NEXT, ROWS_APART = np.int64(1), np.int64(ROWS)  # from row to row and from k to k in a strip
-FAR = 1 << 23                        # numbers of b that stay in the third-level cache
+FAR = 1 << 24                        # bytes of b that stay in the third-level cache, beside other things
 EVEN = 1.1                           # a thread may have so much more than its share, for what is saved elsewhere
 _ZERO, _ONE, _HALF_WORD = np.float32(0), np.float32(1), np.int32(16)
 
@@ -114,7 +114,7 @@ def _tile_pairs(out, io, ldo, begin, ist, lds, a, ia, rs, ks, b, ib, words, row_
 @serial
 def _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, after, positive, first, last,
                  left, right):
-    """As `matmul._share`; row_steps (chunks, M or more), column_steps (chunks, N or more)."""
+    """As `matmul._share`; row_steps (chunks, M or more), column_steps (chunks, N or more), or (chunks, 0): none."""
     tiles, count = (M + ROWS - 1) // ROWS, (K + 1) // 2
     for chunk in range(row_steps.shape[0]):
         words = (min(CHUNK, K - chunk * CHUNK) + 1) // 2
@@ -166,7 +166,7 @@ def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N
         unscaled, steps = steps, memory.empty((len(steps), max(M, steps.shape[1])))
         also(np.multiply, unscaled[:, :M] if unscaled.size else _ONE, row_scale.reshape(-1), steps[:, :M])
         also(np.copyto, steps[:, M:], _ZERO)
-    rows, columns = grid(M, N, K, PIECES)
+    rows, columns = grid(M, N, K, PIECES, 2)
     _product_pairs(out, start, lds, css, words.reshape(-1), steps, transpose_a, panels, column_steps, M, N, K, *after,
                    columns, rows * columns)
 
@@ -212,8 +212,8 @@ def multiply_both(start, css, a, panels, column_steps, N, after, sums=NO_FLOATS,
     return BothWays((M, N), None, codes, code_steps, words, steps)
 
 
-def grid(M, N, K, pieces):
-    """(rows, columns): how an M x K x N product is cut into parts.
+def grid(M, N, K, pieces, size):
+    """(rows, columns): how an M x K x N product is cut into parts.   size: bytes of a number
 
     Each thread's share is to be as equal as can be; then a share is cut, so that others may take some, into `pieces` at
     most: into rows, or where b comes from memory each time so that least is read.  That is the rows of a and the
@@ -223,7 +223,7 @@ def grid(M, N, K, pieces):
     cuts = [(rows, threads // rows) for rows in range(threads, 0, -1) if threads % rows == 0]
     rows, columns = min(cuts, key=lambda cut: -(-tiles // cut[0]) * -(-panels // cut[1]))
     more = max(1, parts_for(M * N * K, LEAST_PRODUCT, pieces) // threads)
-    if N * K <= FAR:
+    if N * K * size <= FAR:
         return rows * more, columns
     cuts = [(rows * more // c, columns * c) for c in range(1, more + 1)
             if more % c == 0 and (c == 1 or panels % (columns * c) == 0)]
@@ -312,7 +312,7 @@ def _tile_bytes(out, io, ldo, begin, ist, lds, a, ia, rs, b, ib, words, minus_su
     last = rows - 1
     i0, i1, i2 = ia, ia + min(1, last) * rs, ia + min(2, last) * rs
     i3, i4, i5 = ia + min(3, last) * rs, ia + min(4, last) * rs, ia + min(5, last) * rs
-    for low in range(0, words, BYTE_WORDS):
+    for low in range(0, max(words, 1), BYTE_WORDS):
         c0, c1, c2, c3, c4, c5 = byte_sums(), byte_sums(), byte_sums(), byte_sums(), byte_sums(), byte_sums()
         for k in range(low, min(low + BYTE_WORDS, words)):
             x = load_integers(b, ib + k * WIDE)
@@ -378,7 +378,7 @@ def multiply_bytes(a, scale, panels, N, add_to=None):
     What is scaled is exact.
     """
     M, count = a.words.shape
-    out, (rows, columns) = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, 4 * count, PIECES)
+    out, (rows, columns) = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, 4 * count, PIECES, 1)
     flat = out.reshape(-1)
     # Panels hold weights + 1: the sums of a are taken away again.
     _product_bytes(flat, *(_NOTHING if add_to is None else (flat, N, 1)), a.words.reshape(-1), a.minus_sums,

@@ -98,7 +98,7 @@ class Replaced:
         self._operations = operations
 
     def __getattr__(self, name):
-        if name == "__name__":  # these are no longer the operations of that name: see `Pass.plain`
+        if name == "__name__":  # these are no longer the operations of that name: see `Pass.alone`
             raise AttributeError(name)
         return getattr(self._operations, name)
 
