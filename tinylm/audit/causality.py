@@ -115,7 +115,8 @@ def backward(model: Layer, params: Parameters, f: ModuleType, rng: np.random.Gen
 
 def _takes_one_input(layer):
     first, second, *others = inspect.signature(layer.forward).parameters.values()
-    return (first.name, second.name) == ("inp", "run") and all(p.default is not p.empty for p in others)
+    return (first.name, second.name) == ("inp", "run") and all(
+        p.default is not p.empty or p.kind is p.VAR_KEYWORD for p in others)
 
 
 def uniform_tokens(model: Layer, params: Parameters, f: ModuleType, rng: np.random.Generator, *,
