@@ -94,7 +94,7 @@ def _heads(x, heads):
     return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
 
 
-def headnorm_over_time_forward(inp, heads, weight, bias, eps=1e-5):
+def headnorm_over_time_forward(inp, heads, weight, bias, eps=1e-5, operand=False):
     rows = _heads(inp, heads)
     mean = rows.mean(OVER, keepdims=True)
     rstd = 1 / np.sqrt(((rows - mean) ** 2).mean(OVER, keepdims=True) + eps)
