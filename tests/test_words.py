@@ -203,8 +203,11 @@ def test_codes_made_on_the_way_are_those_made_afterwards(started, seed, texts, D
     ternary, before = kernels.ternarize(rng.standard_normal((7, C)).astype(np.float32)), before if started else None
     normed, norm = kernels.layernorm_forward(x, weight, bias)
     shifted, _ = kernels.token_shift_forward(normed, mix, before)
-    out, (of_norm, of_shift) = kernels.norm_shift(x, weight, bias, mix, before)
-    np.testing.assert_array_equal(out, shifted)
+    for parts in {1, 2, texts[0] * texts[1]}:  # which begin at any token
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys.modules["tinylm.kernels.token_shift"], "parts_for", lambda elements, parts=parts: parts)
+            out, (of_norm, of_shift) = kernels.norm_shift(x, weight, bias, mix, before)
+        np.testing.assert_array_equal(out, shifted)
     for got, want in zip((of_shift.inp, of_norm.mean, of_norm.rstd), (normed, norm.mean, norm.rstd)):
         np.testing.assert_array_equal(got, want)
     for plain, operand in (
