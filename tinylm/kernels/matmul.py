@@ -55,7 +55,7 @@ from .simd import (
     wide,
 )
 from .tiles import multiply_strips, pack_strips, rounded
-from .words import grid, multiply_both, multiply_pairs, shared_evenly
+from .words import block_of, grid, multiply_both, multiply_pairs, shared_evenly
 
 K_CHUNK = 512       # k is cut here, so that a chunk of a panel (128 KB) stays in the second-level cache
 TILES_IN_BLOCK = 16  # tiles whose rows are copied together: their numbers of one k share cache lines
@@ -279,12 +279,8 @@ def _pack(part, packed, b, ks, cs, factor, N, K, parts):
 @parallel
 def _product(part, thread, out, start, lds, css, a, rs, ks, packed, strips, M, N, K, after, positive, columns, parts):
     """One of the parts / columns x columns blocks of out."""
-    tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
-    rows = parts // columns
-    r, c = part % rows, part // rows
-    _share(out, start, lds, css, a, rs, ks, packed, strips[thread], M, N, K, after, positive,
-           tiles * r // rows, tiles * (r + 1) // rows,
-           panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
+    first, last, left, right = block_of(part, parts, columns, M, N)
+    _share(out, start, lds, css, a, rs, ks, packed, strips[thread], M, N, K, after, positive, first, last, left, right)
 
 
 @serial

@@ -300,12 +300,6 @@ class Integers(types.Type):
         super().__init__(f"int{bits}x{lanes}")
 
 
-@register_model(Integers)
-class _IntegersModel(models.PrimitiveModel):
-    def __init__(self, manager, fe_type):
-        super().__init__(manager, fe_type, fe_type.llvm)
-
-
 class BFloats(types.Type):
     """`lanes` words of two bfloat16 that live in registers."""
 
@@ -314,8 +308,9 @@ class BFloats(types.Type):
         super().__init__(f"bfloat16x2x{lanes}")
 
 
+@register_model(Integers)
 @register_model(BFloats)
-class _BFloatsModel(models.PrimitiveModel):
+class _IntegersModel(models.PrimitiveModel):
     def __init__(self, manager, fe_type):
         super().__init__(manager, fe_type, fe_type.llvm)
 

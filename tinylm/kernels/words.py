@@ -69,6 +69,15 @@ EVEN = 1.1                           # a thread may have so much more than its s
 _ZERO, _ONE, _HALF_WORD = np.float32(0), np.float32(1), np.int32(16)
 
 
+@serial
+def block_of(part, parts, columns, M, N):
+    """(first, last + 1) of a part's tiles and of its columns, where M x N are cut into parts / columns x columns."""
+    tiles, panels, rows = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE, parts // columns
+    r, c = part % rows, part // rows
+    return (tiles * r // rows, tiles * (r + 1) // rows, panels * c // columns * WIDE,
+            min(N, panels * (c + 1) // columns * WIDE))
+
+
 # ----------------------------------------------------------------------------------------- two numbers of 16 bits
 @inlined
 def _finish(out, at, begin, ist, total, row_step, r, column_step, c, columns):
@@ -142,12 +151,9 @@ def _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M,
 @parallel
 def _product_pairs(part, out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, after, positive, columns,
                    parts):
-    tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
-    rows = parts // columns
-    r, c = part % rows, part // rows
-    _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, after, positive,
-                 tiles * r // rows, tiles * (r + 1) // rows,
-                 panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
+    first, last, left, right = block_of(part, parts, columns, M, N)
+    _share_pairs(out, start, lds, css, a, row_steps, strips, b, column_steps, M, N, K, after, positive, first, last,
+                 left, right)
 
 
 def multiply_pairs(out, start, lds, css, a, transpose_a, panels, column_steps, N, row_scale=None,
@@ -361,12 +367,9 @@ def _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, wor
 @parallel
 def _product_bytes(part, thread, out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals, columns,
                    parts):
-    tiles, panels = (M + ROWS - 1) // ROWS, (N + WIDE - 1) // WIDE
-    rows = parts // columns
-    r, c = part % rows, part // rows
-    _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals[thread],
-                 tiles * r // rows, tiles * (r + 1) // rows,
-                 panels * c // columns * WIDE, min(N, panels * (c + 1) // columns * WIDE))
+    first, last, left, right = block_of(part, parts, columns, M, N)
+    _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals[thread], first, last, left,
+                 right)
 
 
 _NOTHING = np.zeros(WIDE, np.float32), 0, 0
