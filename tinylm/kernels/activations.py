@@ -152,7 +152,7 @@ def squared_relu_forward(inp, operand=False):
         return _forward(_squared_relu_forward, inp)
     inp, out = contiguous(inp), quantized_for(inp.shape)
     parts = parts_for(inp.size)
-    _squared_relu_codes(out.rows.codes, out.rows.minus_sums, out.rows.steps, inp.reshape(-1, inp.shape[-1]),
+    _squared_relu_codes(*out.rows.filled, inp.reshape(-1, inp.shape[-1]),
                         memory.empty((threads_of(parts), inp.shape[-1])), parts)
     return out, inp
 

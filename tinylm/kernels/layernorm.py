@@ -159,7 +159,7 @@ def headnorm_forward(inp, heads, weight, bias, eps=1e-5, operand=False):
     weights = weight.reshape(heads, -1), bias.reshape(heads, -1)
     if operand:
         out = quantized_for(inp.shape)
-        _head_codes(out.rows.codes, out.rows.minus_sums, out.rows.steps, mean, rstd, rows, *weights, eps,
+        _head_codes(*out.rows.filled, mean, rstd, rows, *weights, eps,
                     memory.empty((threads_of(parts), *rows.shape[1:])), parts)
     else:
         out = memory.empty(inp.shape)

@@ -27,6 +27,11 @@ class Bytes(NamedTuple):
         """int8 (N, K rounded up to 4)."""
         return self.words.view(np.int8)
 
+    @property
+    def filled(self):
+        """What kernels fill: (codes, minus_sums, steps)."""
+        return self.codes, self.minus_sums, self.steps
+
 
 def bytes_for(N, K):
     """Room for the `Bytes` of rows (N, K)."""

@@ -134,7 +134,7 @@ def _one(scale):
 def _quantized(rows):
     """8-bit codes of rows (N, K), as `Bytes`."""
     found = bytes_for(*rows.shape)
-    _codes_rows(found.codes, found.minus_sums, found.steps, rows, parts_for(rows.size))
+    _codes_rows(*found.filled, rows, parts_for(rows.size))
     return found
 
 

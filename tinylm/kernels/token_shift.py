@@ -14,7 +14,7 @@ from .recording import contiguous
 from .rows import CHUNK_ROWS, add_in_order, chunks_of, parts_for, threads_of
 from .vector_math import sigmoid32
 
-_ONE = np.float32(1.0)
+_ONE, _NO_TOKENS = np.float32(1.0), np.zeros((0, 0, 0), np.float32)
 
 
 @serial
@@ -106,18 +106,11 @@ def norm_shift(inp, weight, bias, mix, before=None, eps=1e-5, operand=False):
     before = np.zeros((B, C), np.float32) if before is None else contiguous(before)
     normed, mean, rstd = memory.empty(inp.shape), memory.empty(B * T), memory.empty(B * T)
     out = quantized_for(inp.shape) if operand else memory.empty(inp.shape)
-    places = (_NO_TOKENS, *_codes_of(out.rows)) if operand else (out, *_codes_of(bytes_for(0, 0)))
+    places = (_NO_TOKENS, *out.rows.filled) if operand else (out, *bytes_for(0, 0).filled)
     _norm_shift(*places, normed, mean, rstd, inp, weight, NONE if bias is None else bias, before, _share(mix), eps,
                 memory.empty((threads_of(parts), 2, C)), parts)
     norm = LayerNormCache(inp, weight, bias, mean.reshape(B, T, 1), rstd.reshape(B, T, 1))
     return out, (norm, TokenShiftCache(normed, mix, before))
-
-
-_NO_TOKENS = np.zeros((0, 0, 0), np.float32)
-
-
-def _codes_of(rows):
-    return rows.codes, rows.minus_sums, rows.steps
 
 
 def token_shift_backward(dout, cache, add_to=None):
