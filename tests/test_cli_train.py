@@ -231,6 +231,12 @@ def test_a_precision_that_is_only_imitated_is_a_note(place, say, monkeypatch, ti
         assert ("int16 is faster here" in err) == (precision == "bfloat16" and not tiles)
 
 
+def test_8_bits_for_a_model_without_ternary_maps_is_refused(place, say):
+    refused(say(*TINY, "--precision", "int8"), 2, "int8 is for ternary maps with 8-bit activations")
+    refused(say("--preset", "gpt-tiny", "--data", "text.txt", "--precision", "int8", "--dry-run"), 2, "int16")
+    assert not (place / "runs").exists()
+
+
 def test_more_threads_than_there_are_is_a_note(place, say, monkeypatch):
     monkeypatch.setattr("tinylm.cli.train.DRY_SECONDS", 0.01)
     code, _, err = say(*TINY, "--dry-run", "--cpu-threads", "3200")
@@ -289,7 +295,8 @@ def test_samples_do_not_wait_for_the_kernel_that_only_writes(place, say, monkeyp
 
 
 @pytest.mark.parametrize(("precision", "there", "instruction"), [
-    ("int16", True, "int16"), ("float32", True, "float32"), ("bfloat16", False, "float32")])
+    ("int16", True, "int16"), ("int8", True, "int8"), ("float32", True, "float32"), ("bfloat16", False, "float32"),
+    ("int8", False, "int16")])
 def test_the_peak_is_that_of_the_precision_and_measured_when_asked_for(monkeypatch, precision, there, instruction):
     from tinylm.cli import train
     from tinylm.kernels import machine

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tinylm import ops
 from tinylm.audit import parity
-from tinylm.ops.precision import autocast
+from tinylm.ops.precision import CHUNK, autocast
 from tinylm.ops.random import dropout_key, dropout_mask
 from tinylm.ops.shapes import ShapeError
 
@@ -319,6 +319,57 @@ def test_in_int16_the_gradient_of_a_quantised_input_is_made_of_8_bits(N, K, M, s
     close(dinp, [[ternary.scale * sum(rounded[n][m] * ternary.codes[m, k] for m in range(M)) for k in range(K)]
                  for n in range(N)])
     np.testing.assert_allclose(whole, dout @ ternary.codes * ternary.scale, atol=2e-3 * M * np.abs(dout).max())
+
+
+@FEW
+@given(SIZE, SIZE, SEED, st.sampled_from([1, 4, CHUNK, CHUNK + 3]))
+def test_in_int8_the_gradient_of_a_weight_is_made_of_8_bits(K, M, seed, N):
+    """Each channel of dout, times the step of each token's codes, has a step of its own for each CHUNK tokens."""
+    rng = np.random.default_rng(seed)
+    inp, weight, dout = rng.standard_normal((N, K)), rng.standard_normal((M, K)), rng.standard_normal((N, M))
+    into, ternary = np.ones((M, K)), ops.ternarize(weight)
+    with autocast("int16"):
+        want, _ = ops.bitlinear_backward(dout, ops.bitlinear_forward(inp, ternary, 8)[1])
+    with autocast("int8"):
+        _, cache = ops.bitlinear_forward(inp, ternary, 8)
+        dinp, dweight = ops.bitlinear_backward(dout, cache)
+        added = ops.bitlinear_backward(dout, cache, add_to=(into,))[1]
+        whole = ops.bitlinear_backward(dout, ops.bitlinear_forward(inp, ternary, 0)[1])[1]
+    close(dinp, want)
+    scaled = (dout * cache.inp_scale).astype(np.float32)
+    expected = np.zeros((M, K))
+    for low in range(0, N, CHUNK):
+        part, codes = scaled[low:low + CHUNK], cache.inp[low:low + CHUNK]
+        for m in range(M):
+            top = max(abs(x) for x in part[:, m])  # float32 decides between two codes, as it does in kernels
+            for x, token in zip(part[:, m], codes):
+                expected[m] += float(top) / 127 * half_even(float(x * (np.float32(127) / top))) * token
+    np.testing.assert_allclose(dweight, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(into, 1 + dweight)
+    assert added is into
+    np.testing.assert_allclose(whole, dout.T @ inp, atol=2e-3 * N * np.abs(dout).max() * np.abs(inp).max())
+
+
+@loops("feed_forward_gradients")
+@FEW
+@given(SIZE, SIZE, SIZE, SEED)
+def test_back_through_two_maps_and_a_squared_relu(N, K, M, seed):
+    rng = np.random.default_rng(seed)
+    inp, dout = rng.standard_normal((2, N, K))
+    up, down = ops.ternarize(rng.standard_normal((M, K))), ops.ternarize(rng.standard_normal((K, M)))
+    linear, of_up = ops.bitlinear_forward(inp, up)
+    square, hidden = ops.squared_relu_forward(linear)
+    into = [np.ones((M, K)), np.ones((K, M))]
+    found = ops.feed_forward_gradients(dout, ops.bitlinear_forward(square, down)[1], hidden, of_up)
+    added = ops.feed_forward_gradients(dout, ops.bitlinear_forward(square, down)[1], hidden, of_up, add_to=into)
+    weight_up, weight_down = up.codes * up.scale, down.codes * down.scale
+    dlinear = dout @ weight_down * 2 * np.where(inp @ weight_up.T > 0, inp @ weight_up.T, 0)
+    dup, ddown = dlinear.T @ inp, dout.T @ square
+    for got, want in zip(found, (dlinear @ weight_up, dup, ddown), strict=True):
+        close(got, want)
+    for got, want in zip(added, (dlinear @ weight_up, 1 + dup, 1 + ddown), strict=True):
+        close(got, want)
+    assert added[1] is into[0] and added[2] is into[1]
 
 
 @loops("bitlinears_forward", "bitlinears_backward")

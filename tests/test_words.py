@@ -17,8 +17,9 @@ from tinylm import kernels, ops
 from tinylm.config import PRECISIONS
 from tinylm.kernels import machine, rounding, rows, simd, words
 from tinylm.kernels.matmul import Operand, in_pairs
-from tinylm.ops.precision import CHUNK, LARGEST, autocast, round_bfloat16, round_int16
+from tinylm.ops.precision import CHUNK, FIXED_POINT, LARGEST, autocast, round_bfloat16, round_fixed
 from tinylm.ops.shapes import ShapeError
+from tinylm.ops.ternary import LARGEST_CODE
 
 WORDS, BFLOATS, STEPS = numba.int32[::1], numba.uint32[::1], numba.float32[::1]
 EDGES = st.sampled_from([1, 2, 3, 5, 15, 16, 17, 33, 97])
@@ -34,25 +35,25 @@ def bfloat_pairs(monkeypatch):
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 7]),
-       st.sampled_from([0, 1]))
-def test_numbers_become_multiples_of_a_step_of_their_chunk(seed, size, axis):
+       st.sampled_from([0, 1]), st.sampled_from([LARGEST, LARGEST_CODE]))
+def test_numbers_become_multiples_of_a_step_of_their_chunk(seed, size, axis, largest):
     rng = np.random.default_rng(seed)
     x = (rng.standard_normal((size, size % 5 + 1)) * 10.0 ** rng.integers(-3, 4)).astype(np.float32)
     x = x if axis == 0 else np.ascontiguousarray(x.T)
-    got = np.moveaxis(round_int16(x, axis), axis, 0)
+    got = np.moveaxis(round_fixed(x, axis, largest), axis, 0)
     for k in range(0, size, CHUNK):
         part, found = np.moveaxis(x, axis, 0)[k:k + CHUNK].astype(float), got[k:k + CHUNK]
-        step = np.abs(part).max(0) / LARGEST
+        step = np.abs(part).max(0) / largest
         codes = found / step
         assert np.abs(codes - np.rint(codes)).max() < 1e-3
-        assert np.abs(codes).max() < LARGEST + 1e-3
+        assert np.abs(codes).max() < largest + 1e-3
         assert np.all(np.abs(found - part) <= 0.501 * step), "float32 chooses, so nearly the nearest"
 
 
 def test_a_chunk_that_is_not_finite_is_nan_and_no_other():
     x = np.ones((2 * CHUNK, 3), np.float32)
     x[5, 1], x[CHUNK + 5, 2] = np.inf, np.nan
-    got = round_int16(x, 0)
+    got = round_fixed(x, 0)
     assert np.isnan(got[:CHUNK, 1]).all() and np.isnan(got[CHUNK:, 2]).all()
     assert np.isfinite(got[CHUNK:, :2]).all() and np.isfinite(got[:CHUNK, ::2]).all()
     with autocast("int16"):
@@ -113,8 +114,8 @@ def test_bits_do_not_depend_on_the_number_of_threads(chosen, bfloat_pairs, seed,
 @pytest.mark.parametrize(("tile", "arguments", "instruction"), [
     (words._tile_pairs, (FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, WORDS, INDEX, INDEX, INDEX, WORDS, INDEX, INDEX,
                             STEPS, INDEX, STEPS, INDEX, INDEX, INDEX), r"vpmaddwd|vpdpwssd"),
-    (words._tile_bytes, (FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, WORDS, INDEX, INDEX, WORDS, INDEX, INDEX, WORDS,
-                            STEPS, STEPS, WORDS, INDEX, INDEX, INDEX), r"vpmaddubsw|vpdpbusd")],
+    (words._tile_bytes, (FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, WORDS, INDEX, INDEX, INDEX, WORDS, INDEX, INDEX, WORDS,
+                         INDEX, STEPS, STEPS, WORDS, INDEX, INDEX, INDEX), r"vpmaddubsw|vpdpbusd")],
     ids=["pairs", "bytes"])
 @pytest.mark.skipif("avx2" not in simd.target_features() or platform.machine().lower() not in ("x86_64", "amd64"),
                     reason="needs AVX2")
@@ -287,7 +288,7 @@ def test_how_a_product_is_cut_changes_no_bit(chosen, turned, bfloat_pairs, monke
         np.testing.assert_array_equal(x, y)
 
 
-@OF_PAIRS
+@pytest.mark.parametrize("chosen", PRECISIONS[1:])
 @pytest.mark.parametrize("bits", [0, 8])
 def test_the_backward_pass_rounds_both_ways_as_its_definition(chosen, bfloat_pairs, bits):
     """More rows than one chunk for each thread, so that the two roundings are one."""
@@ -301,8 +302,101 @@ def test_the_backward_pass_rounds_both_ways_as_its_definition(chosen, bfloat_pai
                        for f in (ops, kernels))
     for x, y in zip(want, found, strict=True):
         np.testing.assert_allclose(y, x, rtol=2e-5, atol=2e-5 * np.abs(x).max())
-    if bits and chosen == "int16":
+    if bits and chosen in FIXED_POINT:
         np.testing.assert_array_equal(found[0], want[0], "what 8 bits are multiplied to is exact")
+
+
+BOTH_BYTES = pytest.mark.skipif(not simd.has_byte_dot(), reason="strips of bytes are for VNNI")
+ROWS_OF_BYTES = [1, 4, 6, 7, CHUNK - 1, CHUNK, CHUNK + 2, 2 * CHUNK + 7]
+
+
+@BOTH_BYTES
+@pytest.mark.parametrize("at_once", [True, False])
+@given(st.integers(0, 2**32 - 1), st.sampled_from(ROWS_OF_BYTES), st.sampled_from([1, 6, 7, 24, 32, 33, 45, 97]))
+def test_strips_of_bytes_are_the_codes_of_each_column_and_their_sum(at_once, seed, N, M):
+    """Whether columns are rounded beside rows, or alone as where threads have no chunk each."""
+    rng = np.random.default_rng(seed)
+    x, factor = rng.standard_normal((N, M)).astype(np.float32), rng.uniform(0.1, 9, N).astype(np.float32)
+    x[:, rng.random(M) < 0.1] = 0
+    scaled = x * factor[:, None]
+    with autocast("int8"):
+        both = rounding.quantize_both(x, factor)[1] if at_once else rounding.gradient_columns(scaled)
+    want, tiles = round_fixed(scaled, 0, LARGEST_CODE), -(-M // rounding.ROWS)
+    words_ = both.columns.view(np.int32).reshape(-1, tiles, rounding.BYTE_STRIP)
+    for chunk, low in enumerate(range(0, N, CHUNK)):
+        count = min(CHUNK, N - low)
+        for m in range(M):
+            strip, row = words_[chunk, m // rounding.ROWS], m % rounding.ROWS
+            codes = np.ascontiguousarray(strip[row:-(-count // 4) * rounding.ROWS:rounding.ROWS]).view(np.int8)
+            np.testing.assert_allclose(codes[:count] * both.column_steps[chunk, m], want[low:low + count, m], rtol=1e-6)
+            assert not codes[count:].any()
+            assert strip[rounding.BYTE_SUMS + row] == -128 * codes.sum(dtype=np.int32)
+
+
+@BOTH_BYTES
+@given(st.integers(0, 2**32 - 1), st.sampled_from(ROWS_OF_BYTES), st.sampled_from([1, 63, 64, 65, 128, 200]))
+def test_panels_of_bytes_are_codes_and_128(seed, K, N):
+    codes = np.random.default_rng(seed).integers(-127, 128, (K, N)).astype(np.int8)
+    panels = words.byte_panels(codes).view(np.uint8).reshape(-1, -(-K // 4), words.WIDE, 4)
+    found = panels.transpose(1, 3, 0, 2).reshape(-1, panels.shape[0] * words.WIDE)
+    np.testing.assert_array_equal(found[:K, :N], codes.astype(np.int16) + 128)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_bytes_do_not_overflow(sign):
+    N = 2 * CHUNK + 5
+    inp, dout = np.ones((N, 70), np.float32), np.full((N, 13), sign, np.float32)
+    with autocast("int8"):
+        _, cache = kernels.bitlinear_forward(inp, kernels.ternarize(np.ones((13, 70), np.float32)), 8)
+        _, dweight = kernels.bitlinear_backward(dout, cache)
+    np.testing.assert_allclose(dweight, sign * N, rtol=1e-6)
+
+
+@BOTH_BYTES
+@pytest.mark.parametrize("N", [3, CHUNK * numba.get_num_threads() + 5])
+def test_gradients_of_8_bits_have_the_same_bits_without_products_of_bytes(N, monkeypatch):
+    """Other processors multiply the same codes as words of two."""
+    rng, found = np.random.default_rng(0), []
+    inp, dout, weight = (rng.standard_normal(shape).astype(np.float32) for shape in ((N, 70), (N, 45), (45, 70)))
+    with autocast("int8"):
+        for has in True, False:
+            monkeypatch.setattr(rounding, "has_byte_dot", lambda has=has: has)
+            _, cache = kernels.bitlinear_forward(inp, kernels.ternarize(weight), 8)
+            into = (np.ones_like(weight),)
+            found.append((*kernels.bitlinear_backward(dout, cache), kernels.bitlinear_backward(dout, cache, into)[1]))
+    for x, y in zip(*found):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("chosen", PRECISIONS)
+@pytest.mark.parametrize("N", [5, CHUNK - 3, 2 * CHUNK, numba.get_num_threads() * CHUNK - 3])
+@given(K=st.sampled_from([1, 8, 70, 130]), M=st.sampled_from([1, 16, 45, 200]), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=6)
+def test_back_through_a_feed_forward_at_once_is_one_map_after_the_other(chosen, N, K, M, seed):
+    rng, called = np.random.default_rng(seed), []
+    inp, dout, up, down = (rng.standard_normal(shape).astype(np.float32)
+                           for shape in ((N, K), (N, K), (M, K), (K, M)))
+    up, down = ops.ternarize(up), ops.ternarize(down)
+
+    def forward():
+        linear, of_up = kernels.bitlinear_forward(inp, up, 8)
+        square, hidden = kernels.squared_relu_forward(linear)
+        return kernels.bitlinear_forward(square, down, 8)[1], hidden, of_up
+
+    ternary = sys.modules["tinylm.kernels.ternary"]
+    at_once = ternary.multiply_bytes_both
+    with autocast(chosen), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ternary, "multiply_bytes_both", lambda *a: called.append(1) or at_once(*a))
+        of_down, hidden, of_up = forward()
+        dsquare, ddown = kernels.bitlinear_backward(dout, of_down)
+        dinp, dup = kernels.bitlinear_backward(kernels.squared_relu_backward(dsquare, hidden)[0], of_up)
+        into = [np.zeros_like(dup), np.zeros_like(ddown)]
+        for found in (kernels.feed_forward_gradients(dout, *forward()),
+                      kernels.feed_forward_gradients(dout, *forward(), add_to=into)):
+            for x, y in zip(found, (dinp, dup, ddown), strict=True):
+                np.testing.assert_array_equal(x, y)
+    assert bool(called) == (chosen in FIXED_POINT and words.shared_evenly(N) and
+                            rounding.a_chunk_for_each_thread(inp))
 
 
 @OF_PAIRS

@@ -25,7 +25,7 @@ from .errors import UsageError, nearest
 
 DEFAULT_PRESET = "gpt-tiny"
 
-PRECISIONS = "float32", "bfloat16", "int16"  # of what matrix products multiply
+PRECISIONS = "float32", "bfloat16", "int16", "int8"  # of what matrix products multiply
 
 
 def cache_dir() -> Path:

@@ -30,7 +30,7 @@ from tinylm import threads as processors  # noqa: E402
 
 
 class Mode(NamedTuple):
-    """How a work is done.   kinds: of the works that can be done so"""
+    """How a work is done.   kinds: of the works that can be done so; in int8 these are of ternary maps alone"""
 
     engine: str
     precision: str
@@ -138,7 +138,9 @@ def all_runs(report: dict) -> list[dict]:
 
 
 def modes_of(name: str, modes) -> list[str]:
-    return [mode for mode in modes if WORKS[name]["kind"] in MODES[mode].kinds]
+    ternary = config.load_preset(WORKS[name]["preset"])["model"]["family"] == "thunderbolt"
+    return [mode for mode in modes if WORKS[name]["kind"] in MODES[mode].kinds
+            and (ternary or MODES[mode].precision != "int8")]
 
 
 def foreseen(name: str, modes, repeats: int, seconds: float, patience: float) -> float:

@@ -1,4 +1,4 @@
-"""A whole model in bfloat16 or int16: kernels against definitions that round the very numbers kernels round.
+"""A whole model in less than float32: kernels against definitions that round the very numbers kernels round.
 
 Rounding is a jump.  Beside the middle between two codes the last bit of a float32 decides, and a code that falls the
 other way moves everything after it by a step: a tolerance for that would be thousands of times as wide as float32's
@@ -19,7 +19,7 @@ import numpy as np
 from .. import ops
 from ..layers import Layer, Parameters
 from ..layers.base import Replaced
-from ..ops.precision import CHUNK, precision, rounded
+from ..ops.precision import CHUNK, fixed_point, precision, rounded
 from ..ops.ternary import Ternary
 from . import parity, streaming
 from .gradients import of_model, randomised
@@ -169,7 +169,7 @@ class Followed(Replaced):
     def bitlinears_backward(self, douts, caches, add_to=None):
         douts = [self._follow(dout, "the gradient entering", cache.ternary.codes)
                  for dout, cache in zip(douts, caches, strict=True)]
-        in_bytes = caches[0].inp_scale is not None and precision() == "int16"
+        in_bytes = caches[0].inp_scale is not None and fixed_point()
         dinp, dweights = ops.bitlinears_backward(douts if in_bytes else [dout.astype(np.float64) for dout in douts],
                                                  caches, add_to)
         return dinp.astype(np.float64), dweights

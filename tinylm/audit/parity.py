@@ -24,8 +24,19 @@ import numpy as np
 
 from .. import ops
 from ..errors import CheckFailed
-from ..ops.precision import CHUNK, LARGEST, PRECISIONS, autocast, precision, rounded
+from ..ops.precision import (
+    CHUNK,
+    FIXED_POINT,
+    LARGEST,
+    PRECISIONS,
+    autocast,
+    fixed_point,
+    precision,
+    round_fixed,
+    rounded,
+)
 from ..ops.random import dropout_key, dropout_mask, generator
+from ..ops.ternary import LARGEST_CODE
 from .result import Check
 
 UNIT = 2.0 ** -24
@@ -222,7 +233,7 @@ def _bound_matmul(c, _):
         a, b = rounded(a, 1), rounded(b, 0)
     scale = 1 if c["row_scale"] is None else np.abs(c["row_scale"])
     terms = scale * (a @ b) + (0 if c["bias"] is None else np.abs(c["bias"]))
-    k = a.shape[1] + (1 if c["precision"] == "int16" else 0)  # the steps of both sides are multiplied first
+    k = a.shape[1] + (1 if c["precision"] in FIXED_POINT else 0)  # the steps of both sides are multiplied first
     return {"out": gamma(k + 2) * terms, "relu": gamma(k + 2) * terms, "where": gamma(k + 2) * terms * (c["into"] > 0),
             "added": gamma(k + 3) * (terms + np.abs(c["into"]))}
 
@@ -647,7 +658,7 @@ def _run_bitlinear(f, c):
 
 def _in_bytes(c):
     """Whether the gradient of the input is a product of integers, too, for which dout is rounded."""
-    return c["bits"] and c["precision"] == "int16"
+    return c["bits"] and c["precision"] in FIXED_POINT
 
 
 def _bound_bitlinear(c, want):
@@ -663,7 +674,9 @@ def _bound_bitlinear(c, want):
         out = gamma(inp.shape[1] + 3) * scale * (np.abs(rounded(inp, 1)) @ codes.T)
         dinp = gamma(m + 3) * scale * (np.abs(rounded(dout, 1)) @ codes)
         values = inp.astype(np.int8) if c["bits"] else rounded(inp, 0)
-        dweight = np.abs(rounded(_single(dout) * factor, 0)).T @ np.abs(values)
+        drows = _single(dout) * factor
+        in_bytes = c["bits"] and precision() == "int8"
+        dweight = np.abs(round_fixed(drows, 0, LARGEST_CODE) if in_bytes else rounded(drows, 0)).T @ np.abs(values)
     return {"out": 0.0 if c["bits"] else out.reshape(want["out"].shape),
             "dinp": 0.0 if _in_bytes(c) else dinp.reshape(c["inp"].shape),
             "dweight": gamma(n + 3) * dweight, "dweight added": gamma(n + 4) * (dweight + np.abs(c["dweight"]))}
@@ -706,6 +719,34 @@ def _bound_bitlinears(c, want):
         dinp = dinp + gamma(len(c["weights"]) + 1) * float(scale) * (size @ np.abs(codes).astype(np.float64))
         dinp = dinp + _rows(np.broadcast_to(bound["dinp"], c["inp"].shape))
     return found | {"dinp": dinp.reshape(c["inp"].shape)}
+
+
+def _draw_feed_forward(rng, B, T, K, M, bits, tokens, precision):
+    return {"inp": _draw_activations(rng, B, T, K, tokens), "up": _normal(rng, M, K), "down": _normal(rng, K, M),
+            "dout": _normal(rng, B, T, K), "bits": bits, "precision": precision}
+
+
+def _run_feed_forward(f, c):
+    """What comes back through all of it at once is that of one after the other, to the bit."""
+    up, down = f.ternarize(_single(c["up"])), f.ternarize(_single(c["down"]))
+    with autocast(c["precision"]):
+        def forward():
+            linear, of_up = f.bitlinear_forward(_single(c["inp"]), up, c["bits"])
+            square, hidden = f.squared_relu_forward(linear)
+            return f.bitlinear_forward(square, down, c["bits"])[1], hidden, of_up
+
+        of_down, hidden, of_up = forward()
+        dsquare, ddown = f.bitlinear_backward(_single(c["dout"]), of_down)
+        dinp, dup = f.bitlinear_backward(f.squared_relu_backward(dsquare, hidden)[0], of_up)
+        found = f.feed_forward_gradients(_single(c["dout"]), *forward())
+        into = [np.zeros_like(dup), np.zeros_like(ddown)]
+        added = f.feed_forward_gradients(_single(c["dout"]), *forward(), add_to=into)
+    _expect(added[1] is into[0] and added[2] is into[1],
+            "feed_forward_gradients with add_to should return those arrays as dup and ddown")
+    for name, one, at_once, more in zip(("dinp", "dup", "ddown"), (dinp, dup, ddown), found, added, strict=True):
+        _expect(np.array_equal(one, at_once) and np.array_equal(one, more),
+                f"{name} of feed_forward_gradients differs from that of its parts")
+    return {"difference": np.zeros(1, np.float32)}
 
 
 def _draw_packed(rng, N, M, K, tokens):
@@ -1092,7 +1133,7 @@ def dlogits_error(inp, weight, bias, targets, dlosses):
     Shapes    as `linear_cross_entropy_forward`; dlosses (N,) -> (N, V)
     """
     inp, weight, bias = rounded(inp, 1), rounded(weight, 1), 0.0 if bias is None else bias
-    roundings = inp.shape[1] + 2 + 2 * (precision() == "int16")  # a step is rounded on each side
+    roundings = inp.shape[1] + 2 + 2 * fixed_point()  # a step is rounded on each side
     off_logits = gamma(roundings) * (np.abs(inp) @ np.abs(weight).T + np.abs(bias))
     _, prob, off_prob = _loss_errors(inp @ weight.T + bias, off_logits, targets)
     return 1.05 * _dlogits_bound(prob, off_prob, targets, dlosses)
@@ -1236,6 +1277,10 @@ OPERATIONS: dict[str, Operation] = {
                             {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "widths": ((1,), (33, 33), (16, 97, 5)),
                              "bits": (0, 8), "tokens": TOKENS, "precision": PRECISIONS},
                             _draw_bitlinears, _run_bitlinears, _bound_bitlinears),
+    "feed_forward": Operation(("feed_forward_gradients",),
+                              {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "M": EDGES, "bits": (0, 8), "tokens": TOKENS,
+                               "precision": PRECISIONS},
+                              _draw_feed_forward, _run_feed_forward, lambda c, want: {"difference": 0.0}),
     "packed": Operation(("pack_ternary", "unpack_ternary", "packed_product", "packed_bitlinear"),
                         {"N": (0, 1, 2, 5), "M": EDGES, "K": EDGES, "tokens": TOKENS[:2]},
                         _draw_packed, _run_packed, _bound_packed),

@@ -14,7 +14,7 @@ import numpy as np
 from .. import ops
 from ..layers import Layer, Parameters, Pass
 from ..layers.base import Replaced
-from ..ops.precision import PRECISIONS, autocast
+from ..ops.precision import autocast
 from ..ops.random import dropout_key, generator
 from . import causality, floor, followed, gradients, packing, parity, streaming, threads, unitcheck
 from .result import Check
@@ -45,9 +45,9 @@ def model_checks(model: Layer, kernels: ModuleType, only: Collection[str] = GROU
         yield _named("causality.backward", causality.backward(model, exact, ops, rng))
         yield _named("causality.backward.kernels", causality.backward(model, fast, kernels, rng))
         yield _named("causality.uniform", causality.uniform_tokens(model, fast, kernels, rng))
-        yield from _lower("causality.kernels", seed, lambda own: causality.suffix_swap(
+        yield from _lower(model, "causality.kernels", seed, lambda own: causality.suffix_swap(
             model, fast, kernels, own, exact=True))
-        yield from _lower("causality.backward.kernels", seed, lambda own: causality.backward(
+        yield from _lower(model, "causality.backward.kernels", seed, lambda own: causality.backward(
             model, fast, kernels, own))
     if "streaming" in only:
         yield streaming.streaming(model, exact, ops, rng)
@@ -60,10 +60,10 @@ def model_checks(model: Layer, kernels: ModuleType, only: Collection[str] = GROU
         # Wrong or replaced operations need not take what others hand on.
         if right and Pass(kernels, fast).alone:
             yield _named("kernels.observed", observed(model, kernels, rng))
-            yield from _lower("kernels.observed", seed, lambda own: observed(model, kernels, own))
+            yield from _lower(model, "kernels.observed", seed, lambda own: observed(model, kernels, own))
     if "threads" in only:
         yield _named("threads.model", threads.model(model, kernels, rng))
-        yield from _lower("threads.model", seed, lambda own: threads.model(
+        yield from _lower(model, "threads.model", seed, lambda own: threads.model(
             model, kernels, own, batch=followed.batch(model)))
     if "units" in only:
         yield _named("units.uniform", unitcheck.uniform(model, kernels, rng))
@@ -73,15 +73,15 @@ def model_checks(model: Layer, kernels: ModuleType, only: Collection[str] = GROU
 
 def _whole_models(model: Layer, kernels: ModuleType, rng: np.random.Generator, seed: int) -> Iterator[Check]:
     yield model_parity(model, kernels, rng)
-    yield from _lower("kernels.model", seed, lambda own: followed.check(model, kernels, own))
+    yield from _lower(model, "kernels.model", seed, lambda own: followed.check(model, kernels, own))
 
 
-def _lower(name: str, seed: int, ask: Callable[[np.random.Generator], Check]) -> Iterator[Check]:
-    """One check at each precision below float32, each with a generator of its own.
+def _lower(model: Layer, name: str, seed: int, ask: Callable[[np.random.Generator], Check]) -> Iterator[Check]:
+    """One check at each precision of the model below float32, each with a generator of its own.
 
     It is yielded at the caller's precision: what happens between two checks is none of ours.
     """
-    for precision in PRECISIONS[1:]:
+    for precision in model.precisions[1:]:
         with autocast(precision):
             found = ask(generator(seed, f"audit {name} {precision}"))
         yield _named(f"{name}.{precision}", found)

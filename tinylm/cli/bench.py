@@ -140,7 +140,7 @@ def _train(name: str, vocab: int, given: dict, seconds: float, backend: str, thr
     trainer.prepare()
     trainer.settle()
     precision = trainer.config.setup.precision
-    instruction = precision if machine.has(precision) else "float32"
+    instruction = machine.instruction_of(precision)
     most = functools.partial(machine.peak, instruction)
     windows, peak, ratio = speeds.windows(seconds, lambda s: trainer.measure(s).step, most)
     step, context = statistics.median(windows), trainer.context
@@ -173,10 +173,12 @@ def _trainer(name: str, vocab: int, given: dict, backend: str, threads: int, own
     """A trainer of the preset on random tokens: the text makes no difference to the speed."""
     import numpy as np
 
+    from ..models.base import checked_precision
     from ..ops.random import generator
     from ..train.loop import Trainer, TrainingData
     from .loading import operations
     options, model = _model(name, vocab, given, own)
+    checked_precision(model, options.setup.precision)
     size = options.recipe.batch_size, model.config.context
 
     def batch(step: int, micro: int):

@@ -142,7 +142,7 @@ def compile_all() -> None:
         params = Parameters(model.parameters())
         params.initialise(0)
         grads, first, second = (params.like() for _ in range(3))
-        for precision in config.PRECISIONS:
+        for precision in model.precisions:
             run = Pass(kernels, params, grads, Tape(), dropout_key(0, 1), dlosses=dlosses)
             with autocast(precision):
                 model.forward(tokens, tokens, run)

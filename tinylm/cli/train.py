@@ -114,11 +114,13 @@ def chosen_threads(options: config.Config, count: int, quiet: bool) -> int:
 
 def prepare(options: config.Config, threads: int, quiet: bool):
     """(options with the data's vocabulary, model, data, notes)"""
+    from ..models.base import checked_precision
     setup = options.setup
     if setup.data is None:
         raise UsageError(f"{options.preset} comes without data: --data FILE, or a corpus such as --data stories")
     dataset = _dataset(setup, quiet)
     model, notes = _model(options, dataset)
+    checked_precision(model, setup.precision)
     notes += _of_precision(setup)
     options = dataclasses.replace(options, model={**options.model, "vocab": dataset.tokenizer.vocab_size},
                                   origin={**options.origin, "model.vocab": f"data {dataset.name}"})
@@ -310,7 +312,7 @@ def _peak(setup: config.Setup) -> Callable[[], float] | None:
     if setup.backend != "numba":
         return None
     from ..kernels import machine
-    instruction = setup.precision if machine.has(setup.precision) else "float32"
+    instruction = machine.instruction_of(setup.precision)
     machine.peak(instruction, 0)  # compiled now, not in the middle of training
     return lambda: machine.peak(instruction, PEAK_SECONDS)
 

@@ -46,6 +46,7 @@ from .ternary import (
     bitlinear_forward,
     bitlinears_backward,
     bitlinears_forward,
+    feed_forward_gradients,
     quantize_activations,
     ternarize,
 )

@@ -37,9 +37,20 @@ def _squared_relu_forward_range(out, inp):
 
 
 @serial
+def _through_squared_relu(dout, inp):
+    return dout * _TWO * inp if inp > np.float32(0.0) else np.float32(0.0)
+
+
+@serial
 def _squared_relu_backward_range(dinp, dout, inp):
     for i in range(dout.size):
-        dinp[i] = dout[i] * _TWO * inp[i] if inp[i] > np.float32(0.0) else np.float32(0.0)
+        dinp[i] = _through_squared_relu(dout[i], inp[i])
+
+
+@serial
+def squared_relu_backward_in_place(dout, inp):
+    for i in range(dout.size):
+        dout[i] = _through_squared_relu(dout[i], inp[i])
 
 
 @serial

@@ -205,6 +205,11 @@ def has(instruction: str) -> bool:
     return instruction in INSTRUCTIONS and INSTRUCTIONS[instruction].runs()
 
 
+def instruction_of(precision: str) -> str:
+    """The fastest instruction that training in a precision runs on: that of its own name, if this machine has it."""
+    return precision if has(precision) else "int16" if precision == "int8" else "float32"
+
+
 def _best(work: Callable[[], None], amount: float, seconds: float) -> float:
     """amount / the time of the fastest of many calls: other work on the machine can only make one slower."""
     work()

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..config import PRECISIONS
 from ..ops import shapes
-from ..ops.precision import precision
+from ..ops.precision import fixed_point, precision
 from . import memory
 from .fork import thread_count
 from .jit import inlined, parallel, serial
@@ -408,7 +408,7 @@ def product(a, b, *, transpose_a=False, transpose_b=False, bias=None, row_scale=
 
 def in_pairs():
     """Whether products at the present precision are of words of two numbers; see `words`."""
-    return precision() == "int16" or precision() == "bfloat16" and has_bfloat_pairs() and not has_tiles()
+    return fixed_point() or precision() == "bfloat16" and has_bfloat_pairs() and not has_tiles()
 
 
 AS_A_AND_B, BOTH_WAYS = "as a and b", "both ways"  # where a product may go as an `Operand`

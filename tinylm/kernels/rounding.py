@@ -3,7 +3,8 @@
 A word is two numbers, fixed-point or bfloat16, that follow each other along the inner dimension k.  Words are laid out
 as `matmul` lays out numbers: b in panels of WIDE columns, [panel][k][WIDE]; a as it stands where k runs along its
 rows, else in strips of the ROWS rows of a tile, [chunk][tile][k][ROWS].  Fixed-point numbers are int32 words, with a
-step for each chunk of k; bfloat16 are uint32, and have none.
+step for each chunk of k; bfloat16 are uint32, and have none.  A strip may be of bytes, too, four to a word, in an array
+of int8.
 """
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..ops.precision import CHUNK, LARGEST, SMALLEST, precision
+from ..ops.ternary import LARGEST_CODE
 from . import memory
 from .fork import thread_count
 from .jit import inlined, parallel, serial, serial_in_order
@@ -22,12 +24,16 @@ from .simd import (
     ROWS,
     SHORT,
     WIDE,
+    add,
     are_bfloats,
+    bytes_together,
     eight,
+    has_byte_dot,
     lanes,
     load,
     load_integers,
     multiply,
+    nearest,
     prefetch,
     rounded_pairs,
     settle,
@@ -44,23 +50,29 @@ FOUR = 4 * ROWS                      # columns of four strips
 EIGHT = 8                            # words that are copied, or turned, together: no fewer than ROWS
 PAIRS = CHUNK // 2                   # words of a chunk
 STRIP = PAIRS * ROWS + EIGHT         # words of a tile and a chunk, and room for what is written beyond them
+BYTE_SUMS = CHUNK // 4 * ROWS        # where a strip of bytes has -RAISED times the sum of each row, after its words
+BYTE_STRIP = BYTE_SUMS + EIGHT
+RAISED = np.int32(128)               # what is added to the signed bytes that strips of bytes are multiplied with
 TOGETHER = 512                       # columns that are rounded together, at most: longer pieces of rows come faster
 AHEAD = 16                           # rows that are asked for before they are rounded
 ALIGNED = memory.SMALL // 4          # words that begin at a cache line, if there are so many
 FIRST, NO_FACTOR = np.int64(0), np.zeros(0, np.float32)
 NO_INTEGERS, NO_FLOATS = np.zeros(0, np.int32), np.zeros((0, 0), np.float32)
-_TOP, _LEAST, _STEP = np.float32(LARGEST), np.float32(SMALLEST), np.float32(1 / LARGEST)
+_LEAST = np.float32(SMALLEST)
+OF_16, OF_8 = np.float32(LARGEST), np.float32(LARGEST_CODE)  # the largest codes, of 16 and of 8 bits
 _ZERO, _ONE, _NAN, _INFINITE = np.float32(0), np.float32(1), np.float32(np.nan), np.float32(np.inf)
 _LOW, _HALF_WORD, _MAGNITUDE = np.int32(0xFFFF), np.int32(16), np.int32(0x7FFFFFFF)
 _HIGH, _LAST, _BELOW_HALF, _QUIET = np.uint32(16), np.uint32(1), np.uint32(0x7FFF), np.uint32(0x40)  # of bfloat16
 
 
 @serial
-def _steps(top):
-    """(what numbers are multiplied with to become codes, the step of the codes); see `ops.precision.round_int16`."""
+def _steps(top, most):
+    """(what numbers are multiplied with to become codes of `most` at most, the step of the codes); see
+    `ops.precision.round_fixed`.
+    """
     if not top < _INFINITE:
         return _ZERO, _NAN
-    return _TOP / top if top > _LEAST else _ZERO, top * _STEP
+    return most / top if top > _LEAST else _ZERO, top * (_ONE / most)
 
 
 @inlined
@@ -97,12 +109,12 @@ def _round_row(codes, steps, n, x):
         _to_bfloats(codes, x)
         return
     if x.size <= CHUNK and codes.size == x.size:  # as below, without the time that cutting takes
-        inverse, steps[0, n] = _steps(largest(x))
+        inverse, steps[0, n] = _steps(largest(x), OF_16)
         _round_part(codes, x, inverse)
         return
     for chunk in range(steps.shape[0]):
         low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, x.size)
-        inverse, steps[chunk, n] = _steps(largest(x[low:high]))
+        inverse, steps[chunk, n] = _steps(largest(x[low:high]), OF_16)
         _round_part(codes[low:high], x[low:high], inverse)
     for i in range(x.size, codes.size):
         codes[i] = np.int16(0)
@@ -162,13 +174,13 @@ def spread_words(panels, at, between, row, columns):
 
 
 @serial
-def _column_steps(steps, inverse, tops):
+def _column_steps(steps, inverse, tops, most):
     """What numbers of each column are multiplied with, and the step of their codes if they have one; see `_steps`."""
     if not steps.size:
         inverse[:tops.size] = _ONE
         return
     for c in range(tops.size):
-        inverse[c], steps[c] = _steps(np.int32(tops[c]).view(np.float32))
+        inverse[c], steps[c] = _steps(np.int32(tops[c]).view(np.float32), most)
 
 
 @inlined
@@ -233,9 +245,88 @@ def _four_strips(words, at, between, x, first, apart, rows, factor, n, inverse, 
         _strip_of_pair(words, to + 3 * between, x, row + 3 * ROWS, apart, factor, n + k, by3)
 
 
+@inlined
+def _strip_of_four(words, at, x, row, apart, factor, n, by, sums):
+    """Words of bytes of four rows of x; returns sums + those of the codes."""
+    x0 = nearest(multiply(_times(load(x, row, by), factor, n), by))
+    x1 = nearest(multiply(_times(load(x, row + apart, by), factor, n + 1), by))
+    x2 = nearest(multiply(_times(load(x, row + 2 * apart, by), factor, n + 2), by))
+    x3 = nearest(multiply(_times(load(x, row + 3 * apart, by), factor, n + 3), by))
+    store_integers(words, at, bytes_together(x0, x1, x2, x3))
+    return add(sums, add(add(x0, x1), add(x2, x3)))
+
+
+@serial
+def _put_sums(words, at, sums):
+    """-RAISED times the sums of a strip's rows, where a product looks for them."""
+    store_integers(words, at + BYTE_SUMS, sums)
+    for r in range(EIGHT):
+        words[at + BYTE_SUMS + r] *= -RAISED
+
+
+@serial
+def _four_strips_of_bytes(words, at, x, first, apart, rows, factor, n, inverse, column):
+    """As `_four_strips`, for bytes.   rows: a multiple of 4"""
+    by0, by1 = load(inverse, column, eight()), load(inverse, column + ROWS, eight())
+    by2, by3 = load(inverse, column + 2 * ROWS, eight()), load(inverse, column + 3 * ROWS, eight())
+    s0, s1, s2, s3 = nearest(eight()), nearest(eight()), nearest(eight()), nearest(eight())
+    for k in range(0, rows, 4):
+        row, to = first + k * apart, at + k // 4 * ROWS
+        for ahead in range(AHEAD, AHEAD + 4):
+            ask(x, row + ahead * apart, FOUR)
+        s0 = _strip_of_four(words, to, x, row, apart, factor, n + k, by0, s0)
+        s1 = _strip_of_four(words, to + BYTE_STRIP, x, row + ROWS, apart, factor, n + k, by1, s1)
+        s2 = _strip_of_four(words, to + 2 * BYTE_STRIP, x, row + 2 * ROWS, apart, factor, n + k, by2, s2)
+        s3 = _strip_of_four(words, to + 3 * BYTE_STRIP, x, row + 3 * ROWS, apart, factor, n + k, by3, s3)
+    _put_sums(words, at, s0)
+    _put_sums(words, at + BYTE_STRIP, s1)
+    _put_sums(words, at + 2 * BYTE_STRIP, s2)
+    _put_sums(words, at + 3 * BYTE_STRIP, s3)
+
+
+@inlined
+def _codes_at(x, row, factor, n, by, columns, rows):
+    """Codes of the first columns of row n of the factor, if there is one among `rows`."""
+    if rows > 0:
+        return nearest(multiply(_times(get(x, row, by, columns), factor, n), by))
+    return nearest(eight())
+
+
+@serial
+def _strip_of_bytes(words, at, x, first, apart, rows, factor, n, inverse, column, columns):
+    """As `_panel_words`, for a strip of bytes at the edge of x."""
+    by, sums = load(inverse, column, eight()), nearest(eight())
+    for k in range(0, rows, 4):
+        row, left = first + k * apart, rows - k
+        x0 = _codes_at(x, row, factor, n + k, by, columns, left)
+        x1 = _codes_at(x, row + apart, factor, n + k + 1, by, columns, left - 1)
+        x2 = _codes_at(x, row + 2 * apart, factor, n + k + 2, by, columns, left - 2)
+        x3 = _codes_at(x, row + 3 * apart, factor, n + k + 3, by, columns, left - 3)
+        store_integers(words, at + k // 4 * ROWS, bytes_together(x0, x1, x2, x3))
+        sums = add(sums, add(add(x0, x1), add(x2, x3)))
+    _put_sums(words, at, sums)
+
+
+@serial
+def _columns_bytes(words, at, x, first, apart, rows, factor, n, inverse, columns):
+    """`_strip_of_bytes` of all strips of so many columns."""
+    left = 0
+    while left + FOUR + EIGHT <= columns and rows % 4 == 0:
+        _four_strips_of_bytes(words, at, x, first + left, apart, rows, factor, n, inverse, left)
+        left += FOUR
+        at += 4 * BYTE_STRIP
+    while left < columns:
+        _strip_of_bytes(words, at, x, first + left, apart, rows, factor, n, inverse, left, min(EIGHT, columns - left))
+        left += ROWS
+        at += BYTE_STRIP
+
+
 @serial
 def _columns_words(words, at, width, between, past, x, first, apart, rows, factor, n, inverse, columns):
     """`_panel_words` of all panels, or strips, of so many columns."""
+    if words.itemsize == 1:
+        _columns_bytes(words.view(np.int32), at, x, first, apart, rows, factor, n, inverse, columns)
+        return
     left = 0
     if width == ROWS:  # eight are written where a strip has six; what is too much is written over by the next row
         while left + FOUR + EIGHT <= columns and rows % 2 == 0:
@@ -254,10 +345,11 @@ def _columns_words(words, at, width, between, past, x, first, apart, rows, facto
 
 
 @parallel
-def _round_columns(part, thread, words, steps, x, N, K, width, together, between, of_chunk, scratch, parts):
+def _round_columns(part, thread, words, steps, x, N, K, most, width, together, between, of_chunk, scratch, parts):
     """Words of the columns of float32 x (K, N), flat, in panels or strips of `width` columns.
 
     steps     (chunks, columns of all panels), or (chunks, 0)
+    most      of the codes
     between   words from panel to panel, of_chunk from chunk to chunk
     scratch   int32 (threads, 2, columns that are rounded together and EIGHT more)
     """
@@ -273,7 +365,7 @@ def _round_columns(part, thread, words, steps, x, N, K, width, together, between
             tops[:columns] = 0
             for k in range(low, high):
                 _raise_tops(tops[:columns], x[k * N + first:k * N + first + columns])
-        _column_steps(steps[chunk, first:min(first + columns, stepped)], inverse, tops[:columns])
+        _column_steps(steps[chunk, first:min(first + columns, stepped)], inverse, tops[:columns], most)
         inverse[columns:] = _ZERO
         if first + columns == N:
             steps[chunk, N:] = _ZERO
@@ -332,22 +424,23 @@ def take_row(codes, row_steps, minus_sums, sums, tops, n, x, factor):
         elif x.size > CHUNK or codes.shape[1] > x.size:
             _round_row(codes[n], row_steps, n, x)
         else:
-            of_row, row_steps[0, n] = _steps(top)
+            of_row, row_steps[0, n] = _steps(top, OF_16)
             _round_part(codes[n], x, of_row)
     if sums.size:
         add_row(sums[n // CHUNK_ROWS], x)
 
 
 @serial
-def take_columns(words, at, steps, scratch, x, factor, n, rows, width, between):
+def take_columns(words, at, steps, scratch, x, most, factor, n, rows, width, between):
     """Words, from `at` on, and steps of the columns of some rows of factor x.
 
     x          those rows, flat, the first of which is number n of the factor
+    most       of the codes
     scratch    int32 (2, columns of all panels or strips and EIGHT more); the first: tops, see `take_row`
     """
     M = x.size // rows
     inverse = scratch[1].view(np.float32)
-    _column_steps(steps[:M], inverse, scratch[0, :M])
+    _column_steps(steps[:M], inverse, scratch[0, :M], most)
     inverse[M:], steps[M:] = _ZERO, _ZERO
     # Panels are not multiplied before the backward pass.
     _columns_words(words, at, width, between, width == WIDE and words.size >= ALIGNED, x, FIRST, M, rows, factor, n,
@@ -356,8 +449,8 @@ def take_columns(words, at, steps, scratch, x, factor, n, rows, width, between):
 
 
 @parallel
-def _round_both(part, thread, codes, row_steps, minus_sums, sums, words, column_steps, x, factor, width, between,
-                of_chunk, scratch, parts):
+def _round_both(part, thread, codes, row_steps, minus_sums, sums, words, column_steps, x, most, factor, width,
+                between, of_chunk, scratch, parts):
     """Codes of the rows of x (N, M), as `_round_rows`, and words of the columns of factor x, as `_round_columns`.
 
     A chunk of rows is read twice, not four times as by those two.  Codes of 8 bits have one step a row, and
@@ -371,8 +464,8 @@ def _round_both(part, thread, codes, row_steps, minus_sums, sums, words, column_
         tops[:] = 0
         for n in range(low, high):
             take_row(codes, row_steps, minus_sums, sums, tops, n, x[n], factor)
-        take_columns(words, chunk * of_chunk, column_steps[chunk], scratch[thread], flat[low * M:high * M], factor,
-                      low, high - low, width, between)
+        take_columns(words, chunk * of_chunk, column_steps[chunk], scratch[thread], flat[low * M:high * M], most,
+                     factor, low, high - low, width, between)
 
 
 @serial
@@ -449,15 +542,15 @@ def round_rows(x):
     return words, steps
 
 
-def _columns(x, layout):
+def _columns(x, layout, most=OF_16):
     K, N = x.shape
     width, between, of_chunk, size = layout(K, N)
     panels, threads = -(-N // width), thread_count()
-    across, words = panels * width, memory.empty(size, word_type())
+    across, words = panels * width, _room(size, layout)
     together = -(-panels // max(-(-N // TOGETHER), -(-threads // chunks_along(K)) if K else 1))
     steps, tasks = room_for_steps(K, across), chunks_along(K) * -(-across // (together * width))
     parts = min(tasks, parts_for(x.size))
-    _round_columns(words, steps, x.reshape(-1), N, K, width, together, between, of_chunk,
+    _round_columns(words, steps, x.reshape(-1), N, K, most, width, together, between, of_chunk,
                    memory.empty((threads_of(parts), 2, together * width + EIGHT), np.int32), parts)
     return words, steps
 
@@ -484,7 +577,7 @@ class BothWays(NamedTuple):
     array: np.ndarray | None  # x itself; none where it was rounded while it was made
     words: np.ndarray | None  # (N, M/2), or none where rows are multiplied in bytes
     steps: np.ndarray | None  # (chunks of M, N), or (chunks of M, 0) in bfloat16
-    columns: np.ndarray       # flat: strips for a transposed a, panels for b as it stands
+    columns: np.ndarray       # flat: strips for a transposed a (int8: of bytes), panels for b as it stands
     column_steps: np.ndarray  # (chunks of N, columns of all strips or panels), or none as well
 
 
@@ -499,10 +592,21 @@ def strips_of(K, M):
     return ROWS, STRIP, tiles * STRIP, chunks_along(K) * tiles * STRIP
 
 
+def byte_strips_of(K, M):
+    """`strips_of`, four bytes to a word."""
+    tiles = -(-M // ROWS)
+    return ROWS, BYTE_STRIP, tiles * BYTE_STRIP, chunks_along(K) * tiles * BYTE_STRIP
+
+
 def panels_of(K, N):
     """(width, words from panel to panel, from chunk to chunk, in all) of b (K, N)."""
     count = -(-K // 2)
     return WIDE, WIDE * count, WIDE * PAIRS, -(-N // WIDE) * WIDE * count
+
+
+def _room(size, layout):
+    """Room for so many words."""
+    return memory.empty(4 * size, np.int8) if layout is byte_strips_of else memory.empty(size, word_type())
 
 
 def room_for_columns(N, M, layout):
@@ -511,7 +615,7 @@ def room_for_columns(N, M, layout):
     """
     width, between, of_chunk, size = layout(N, M)
     steps = room_for_steps(N, -(-M // width) * width)
-    return memory.empty(size, word_type()), steps, (width, between, of_chunk)
+    return _room(size, layout), steps, (width, between, of_chunk)
 
 
 def scratch_for(parts, columns):
@@ -519,13 +623,14 @@ def scratch_for(parts, columns):
     return memory.empty((threads_of(parts), 2, -(-columns // WIDE) * WIDE + EIGHT), np.int32)
 
 
-def _round(codes, row_steps, minus_sums, x, factor, sums=NO_FLOATS, layout=strips_of):
+def _round(codes, row_steps, minus_sums, x, factor, sums=NO_FLOATS, layout=strips_of, most=OF_16):
     """Fills codes, row_steps, minus_sums and sums from x (N, M); returns (words, steps) of factor x's columns."""
     N, M = x.shape
     words, steps, places = room_for_columns(N, M, layout)
     parts = min(len(steps), parts_for(x.size))
     factor = NO_FACTOR if factor is None else factor
-    _round_both(codes, row_steps, minus_sums, sums, words, steps, x, factor, *places, scratch_for(parts, M), parts)
+    _round_both(codes, row_steps, minus_sums, sums, words, steps, x, most, factor, *places, scratch_for(parts, M),
+                parts)
     return words, steps
 
 
@@ -542,8 +647,29 @@ def round_both(x, factor=None, sums=NO_FLOATS, panels=False):
 def quantize_both(x, factor):
     """(x as `Bytes`, the columns of factor x as `BothWays` without rows), for float32 x (N, M) and factor (N,)."""
     codes = bytes_for(*x.shape)
-    columns = _round(codes.codes, codes.steps.reshape(1, -1), codes.minus_sums, x, factor)
+    columns = _round(codes.codes, codes.steps.reshape(1, -1), codes.minus_sums, x, factor, NO_FLOATS, *_of_gradient())
     return codes, BothWays(x.shape, x, None, None, *columns)
+
+
+def gradient_columns(x):
+    """The columns of x as `BothWays` without rows, as `quantize_both` gives them."""
+    return BothWays(x.shape, x, None, None, *_columns(x, *_of_gradient()))
+
+
+def gradient_room(N, M):
+    """(`room_for_columns` of `quantize_both` for (N, M), its largest code)"""
+    layout, most = _of_gradient()
+    return room_for_columns(N, M, layout), most
+
+
+def strips_are_bytes():
+    """Whether `quantize_both` makes strips of bytes: codes of 8 bits go into products of 16, too."""
+    return precision() == "int8" and has_byte_dot()
+
+
+def _of_gradient():
+    """(layout, largest code) of the columns of what reaches a ternary map whose input had 8 bits."""
+    return byte_strips_of if strips_are_bytes() else strips_of, OF_8 if precision() == "int8" else OF_16
 
 
 def round_panels(b, transposed):

@@ -331,6 +331,7 @@ def are_bfloats(typingctx, a):
     return types.boolean(a), lambda context, builder, sig, args: ir.Constant(ir.IntType(1), found)
 
 
+@cache
 def has_byte_dot() -> bool:
     """Whether numba's target multiplies bytes and adds four products to a lane in one instruction."""
     return {"avx512f", "avx512vnni"} <= target_features()
@@ -532,6 +533,47 @@ def rounded_pairs(typingctx, a, low, high):
 
 
 @intrinsic
+def nearest(typingctx, v):
+    """The integer nearest to each lane (|v| < 2^22), int32, halves to even; see `quantize.to_code`."""
+    integers_ = Integers(32, v.lanes)
+
+    def emit(context, builder, sig, args):
+        rounder = ir.Constant(v.llvm, [float(_ROUNDER)] * v.lanes)
+        bits = builder.bitcast(builder.fadd(args[0], rounder, flags=_AS_WRITTEN), integers_.llvm)
+        return builder.sub(bits, ir.Constant(integers_.llvm, [int(_ROUNDER.view(np.int32))] * v.lanes))
+    return integers_(v), emit
+
+
+@intrinsic
+def bytes_together(typingctx, x0, x1, x2, x3):
+    """Words of the last bytes of four integers, x0's the lowest."""
+    def emit(context, builder, sig, args):
+        def all_lanes(number):
+            return ir.Constant(x0.llvm, [number] * x0.lanes)
+        words = builder.and_(args[0], all_lanes(0xFF))
+        for place in (1, 2):
+            byte = builder.and_(args[place], all_lanes(0xFF))
+            words = builder.or_(words, builder.shl(byte, all_lanes(8 * place)))
+        return builder.or_(words, builder.shl(args[3], all_lanes(24)))
+    return x0(x0, x0, x0, x0), emit
+
+
+@intrinsic
+def raised_fours(typingctx, a, i0, i1, i2, i3, by):
+    """A panel's width of words of four bytes: what int8 has from a[i0], a[i1], a[i2] and a[i3] on, plus `by`."""
+    def emit(context, builder, sig, args):
+        a, *places, by = args
+        bytes_, total = ir.VectorType(_i8, WIDE), ir.Constant(_ints.llvm, None)
+        for place, i in enumerate(places):
+            part = builder.load(_address(context, builder, sig, [a, i], bytes_), align=1)
+            part = builder.add(part, _splat(builder, builder.trunc(by, _i8), bytes_))
+            total = builder.or_(total, builder.shl(builder.zext(part, _ints.llvm),
+                                                   ir.Constant(_ints.llvm, [8 * place] * WIDE)))
+        return total
+    return _ints(a, *[types.intp] * 4, by), emit
+
+
+@intrinsic
 def settle(typingctx):
     def emit(context, builder, sig, args):
         builder.fence("seq_cst")
@@ -578,7 +620,10 @@ def add_pairs(typingctx, total, x, y):
 
 @intrinsic
 def add_bytes(typingctx, total, weights, inp):
-    """total + the products of bytes, weights of 0 .. 2 times signed ones; BYTES_TOGETHER numbers along k at most."""
+    """total + the products of bytes, unsigned weights times signed ones; BYTES_TOGETHER numbers along k at most.
+
+    Weights are 0 .. 2; with `has_byte_dot` 0 .. 255, for 2^16 numbers along k at most.
+    """
     def emit(context, builder, sig, args):
         if _byte_sums is _ints:
             words = [_pieces(builder, value, _i32, 16) for value in args]

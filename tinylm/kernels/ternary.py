@@ -5,18 +5,26 @@ import numpy as np
 
 from ..config import PRECISIONS
 from ..ops import shapes
-from ..ops.precision import precision
+from ..ops.precision import fixed_point, precision
 from ..ops.ternary import LARGEST_CODE, SMALLEST_SCALE, BitLinearCache, Ternary
 from . import memory, sums
+from .activations import squared_relu_backward
 from .jit import parallel, serial
 from .matmul import FEW_ROWS, both_ways, matmul, pack, pack_scaled, scale_rows
 from .optimizer import CHUNK
 from .quantize import Quantized, bytes_for, quantize_row
 from .recording import also, contiguous
-from .rounding import a_chunk_for_each_thread, quantize_both
+from .rounding import a_chunk_for_each_thread, gradient_columns, quantize_both, strips_are_bytes
 from .rows import parts_for
 from .simd import SHORT
-from .words import multiply_bytes, ternary_panels
+from .words import (
+    byte_panels,
+    multiply_byte_strips,
+    multiply_bytes,
+    multiply_bytes_both,
+    shared_evenly,
+    ternary_panels,
+)
 
 _ZERO, _ONE, _TOP = np.float32(0.0), np.float32(1.0), np.float32(LARGEST_CODE)
 
@@ -142,7 +150,8 @@ def _quantized_both(rows, factor):
     """(`_quantized` rows (N, K), factor rows to be multiplied as the transposed a) for factor (N,)."""
     if a_chunk_for_each_thread(rows):
         return quantize_both(rows, factor)
-    return _quantized(rows), scale_rows(memory.empty(rows.shape), rows, factor.reshape(-1, 1))
+    scaled = scale_rows(memory.empty(rows.shape), rows, factor.reshape(-1, 1))
+    return _quantized(rows), gradient_columns(scaled) if precision() == "int8" else scaled
 
 
 def bitlinears_forward(inp, ternaries, activation_bits=0):
@@ -188,18 +197,40 @@ def _product_of_bytes(quantized, ternary):
     return out
 
 
+def _packed_inputs(values, factor):
+    """The rows a ternary map has multiplied, as weight gradients multiply them as b.
+
+    values    (N, K): float32, or codes and factor (N,), the steps of the rows
+    """
+    if factor is None:
+        return pack(values, transpose_b=False)
+    if strips_are_bytes():
+        return byte_panels(values)
+    # In float32 codes are scaled while they are packed, else rows of dout.
+    return pack_scaled(values, contiguous(factor)) if precision() == PRECISIONS[0] else pack(values, transpose_b=False)
+
+
+def _weight_gradient(dcolumns, inputs, factor, K, add_to):
+    """What comes of `_packed_inputs` and of dout, rounded and scaled as far as need be."""
+    if factor is not None and strips_are_bytes():
+        return multiply_byte_strips(dcolumns, inputs, K, add_to)
+    return matmul(dcolumns, inputs, transpose_a=True, add_to=add_to)
+
+
+def _multiplied(cache):
+    """(values (N, K), their factor (N,) or None, shape of the input) of what a ternary map has multiplied."""
+    inp, inp_scale, _ = cache
+    values = contiguous(inp.reshape(-1, inp.shape[-1]), inp.dtype)
+    return values, None if inp_scale is None else inp_scale.reshape(-1), inp.shape
+
+
 def bitlinears_backward(douts, caches, add_to=None):
     """See `tinylm.ops.bitlinears_backward`.  Adds to the arrays of add_to."""
-    inp, inp_scale, _ = caches[0]
-    values, exact = inp.reshape(-1, inp.shape[-1]), precision() == PRECISIONS[0]
-    values, factor = contiguous(values, values.dtype), None if inp_scale is None else inp_scale.reshape(-1)
-    # In float32 codes are scaled while they are packed, else products, and rows of dout.
-    inputs = (pack(values, transpose_b=False) if factor is None or not exact else
-              pack_scaled(values, contiguous(factor)))
-    dinp, dweights = None, []
+    values, factor, shape = _multiplied(caches[0])
+    exact, inputs, dinp, dweights = precision() == PRECISIONS[0], _packed_inputs(values, factor), None, []
     for i, (dout, (_, _, (codes, scale))) in enumerate(zip(douts, caches, strict=True)):
         drows = contiguous(dout).reshape(-1, dout.shape[-1])
-        if factor is not None and precision() == "int16":
+        if factor is not None and fixed_point():
             as_rows, as_columns = _quantized_both(drows, factor)
             dinp = multiply_bytes(as_rows, scale, ternary_panels(codes, False), codes.shape[1], dinp)
         elif exact:
@@ -207,8 +238,32 @@ def bitlinears_backward(douts, caches, add_to=None):
         else:
             as_rows, as_columns = both_ways(drows, factor)
             dinp = matmul(as_rows, codes, row_scale=_one(scale), add_to=dinp)
-        dweights.append(matmul(as_columns, inputs, transpose_a=True, add_to=add_to[i] if add_to else None))
-    return dinp.reshape(inp.shape), dweights
+        dweights.append(_weight_gradient(as_columns, inputs, factor, values.shape[1], add_to[i] if add_to else None))
+    return dinp.reshape(shape), dweights
+
+
+def feed_forward_gradients(dout, down, hidden, up, add_to=None):
+    """See `tinylm.ops.feed_forward_gradients`.  Adds to the arrays of add_to.
+
+    In 8 bits what reaches the squared ReLU, and what leaves it, is rounded while it is made.
+    """
+    values, factor, _ = _multiplied(down)
+    inp, inp_factor, shape = _multiplied(up)
+    drows = contiguous(dout).reshape(-1, dout.shape[-1])
+    if factor is None or inp_factor is None or not (
+            fixed_point() and a_chunk_for_each_thread(drows) and shared_evenly(len(drows))):
+        dsquare, ddown = bitlinear_backward(dout, down, add_to and add_to[1:])
+        (dlinear,) = squared_relu_backward(dsquare, hidden)
+        dinp, dup = bitlinear_backward(dlinear, up, add_to and add_to[:1])
+        return dinp, dup, ddown
+    into = add_to or (None, None)
+    as_rows, as_columns = quantize_both(drows, factor)
+    ddown = _weight_gradient(as_columns, _packed_inputs(values, factor), factor, values.shape[1], into[1])
+    as_rows, as_columns = multiply_bytes_both(as_rows, down.ternary.scale, ternary_panels(down.ternary.codes, False),
+                                              hidden.reshape(len(drows), -1), inp_factor)
+    dinp = multiply_bytes(as_rows, up.ternary.scale, ternary_panels(up.ternary.codes, False), inp.shape[1])
+    dup = _weight_gradient(as_columns, _packed_inputs(inp, inp_factor), inp_factor, inp.shape[1], into[0])
+    return dinp.reshape(shape), dup, ddown
 
 
 def bitlinear_forward(inp, ternary, activation_bits=0):

@@ -10,20 +10,27 @@ import numpy as np
 
 from ..ops.precision import CHUNK
 from . import memory
+from .activations import squared_relu_backward_in_place
 from .fork import thread_count
 from .jit import inlined, parallel, serial
+from .quantize import bytes_for
 from .recording import also
 from .registers import ALONE, ask_rows, ask_tile, get, put
 from .rounding import (
+    BYTE_STRIP,
+    BYTE_SUMS,
     FIRST,
     NO_FACTOR,
     NO_FLOATS,
     NO_INTEGERS,
+    OF_16,
     PAIRS,
+    RAISED,
     STRIP,
     BothWays,
     chunks_along,
     code_type,
+    gradient_room,
     panels_of,
     room_for_columns,
     room_for_steps,
@@ -52,6 +59,7 @@ from .simd import (
     multiply,
     multiply_add,
     no_sums,
+    raised_fours,
     spread,
     spread_integer,
     store_integers,
@@ -61,6 +69,7 @@ from .simd import (
 )
 
 BYTE_WORDS = BYTES_TOGETHER // 4
+CHUNK_WORDS = CHUNK // 4
 LEAST_PRODUCT = 1 << 21              # multiplications of a part, where there is more than one for each thread
 PIECES = 8                           # parts of a product for each thread: there is nothing to copy for each of them
 NEXT, ROWS_APART = np.int64(1), np.int64(ROWS)  # from row to row and from k to k in a strip
@@ -196,8 +205,8 @@ def _product_both(part, thread, start, css, a, row_steps, b, column_steps, M, N,
                          K, after, positive[low * N:], t, t + 1, FIRST, N)
             for n in range(t * ROWS, min(rows, t * ROWS + ROWS)):
                 take_row(codes, code_steps, minus_sums, sums, tops, low + n, x[n], no_factor)
-        take_columns(words, chunk * of_chunk, word_steps[chunk], scratch[thread], flat[:rows * N], no_factor, FIRST,
-                      rows, width, between)
+        take_columns(words, chunk * of_chunk, word_steps[chunk], scratch[thread], flat[:rows * N], OF_16, no_factor,
+                     FIRST, rows, width, between)
 
 
 def shared_evenly(M):
@@ -254,42 +263,56 @@ def _raise_rows(part, out, codes, parts):
 
 
 @serial
-def _raise_four(words, x0, x1, x2, x3):
-    """Words of codes + 1, one of each row."""
-    one = np.int32(1)
+def _raise_four(words, x0, x1, x2, x3, by):
+    """Words of codes + by, one of each row."""
     for c in range(words.size):
-        low = np.int32(np.int32(x0[c]) + one | np.int32(np.int32(x1[c]) + one) << np.int32(8))
-        high = np.int32(np.int32(x2[c]) + one | np.int32(np.int32(x3[c]) + one) << np.int32(8))
+        low = np.int32(np.int32(x0[c]) + by | np.int32(np.int32(x1[c]) + by) << np.int32(8))
+        high = np.int32(np.int32(x2[c]) + by | np.int32(np.int32(x3[c]) + by) << np.int32(8))
         words[c] = np.int32(low | np.int32(high << _HALF_WORD))
 
 
 @parallel
-def _raise_columns(part, thread, panels, codes, absent, scratch, parts):
-    """Panels of codes + 1 for codes (K, N); absent (N,): codes of rows beyond K."""
+def _raise_columns(part, thread, panels, codes, by, absent, scratch, parts):
+    """Panels of codes + by for codes (K, N); absent (N,): codes of rows beyond K."""
     K, N = codes.shape
-    count, row = (K + 3) // 4, scratch[thread]
+    count, row, flat = (K + 3) // 4, scratch[thread], codes.reshape(-1)
     row[N:] = 0
-    for k in range(count * part // parts, count * (part + 1) // parts):
+    low, high = count * part // parts, count * (part + 1) // parts
+    whole = min(high, K // 4) if N % WIDE == 0 else low
+    for panel in range((N // WIDE) * (whole > low)):
+        for k in range(low, whole):
+            at = 4 * k * N + panel * WIDE
+            store_integers(panels, (panel * count + k) * WIDE,
+                           raised_fours(flat, at, at + N, at + 2 * N, at + 3 * N, by))
+    for k in range(whole, high):
         x0 = codes[4 * k]
         x1 = codes[4 * k + 1] if 4 * k + 1 < K else absent
         x2 = codes[4 * k + 2] if 4 * k + 2 < K else absent
         x3 = codes[4 * k + 3] if 4 * k + 3 < K else absent
-        _raise_four(row[:N], x0, x1, x2, x3)
+        _raise_four(row[:N], x0, x1, x2, x3, by)
         spread_words(panels, k * WIDE, WIDE * count, row, N)
 
 
 def ternary_panels(codes, transposed):
     """Panels of a ternary matrix b (K, N), or (N, K) if transposed, int8: words of codes + 1."""
-    parts = parts_for(codes.size)
     if transposed:
         N, K = codes.shape
         words = memory.empty((N, -(-K // 4)), np.int32)
-        _raise_rows(words.view(np.uint8), codes, parts)
+        _raise_rows(words.view(np.uint8), codes, parts_for(codes.size))
         return turned(words, N, words.shape[1])
-    K, N = codes.shape
+    return _raised(codes, np.int32(1))
+
+
+def byte_panels(codes):
+    """Panels of a matrix b (K, N), int8: words of codes + RAISED, for `multiply_byte_strips`."""
+    return _raised(codes, RAISED)
+
+
+def _raised(codes, by):
+    (K, N), parts = codes.shape, parts_for(codes.size)
     across = -(-N // WIDE) * WIDE
     panels = memory.empty(across * -(-K // 4), np.int32)
-    _raise_columns(panels, codes, np.full(N, -1, np.int8), memory.empty((threads_of(parts), across), np.int32),
+    _raise_columns(panels, codes, by, np.full(N, -by, np.int8), memory.empty((threads_of(parts), across), np.int32),
                    parts)
     return panels
 
@@ -301,18 +324,19 @@ def _add_up(totals, r, sums, fresh):
 
 
 @inlined
-def _finish_bytes(out, at, begin, ist, total, minus_sums, steps, scale, row, columns):
-    """out = begin + (total - the sum of a's codes) steps[row] scale, for the lanes of one row."""
-    exact = to_float(add(total, spread_integer(minus_sums, row)))
+def _finish_bytes(out, at, begin, ist, total, minus, im, steps, scale, row, columns):
+    """out = begin + (total + minus[im]) steps[row] scale, for the lanes of one row."""
+    exact = to_float(add(total, spread_integer(minus, im)))
     step = multiply(spread(steps, row, wide()), spread(scale, 0, wide()))
     put(out, at, multiply_add(get(begin, ist, wide(), columns), exact, step), columns)
 
 
 @inlined
-def _tile_bytes(out, io, ldo, begin, ist, lds, a, ia, rs, b, ib, words, minus_sums, steps, scale, totals, row, rows,
-                columns):
-    """`matmul.tile` for words of four bytes; minus_sums[row ...] and steps[row ...] are of its rows.
+def _tile_bytes(out, io, ldo, begin, ist, lds, a, ia, rs, ks, b, ib, words, minus, im, steps, scale, totals, row,
+                rows, columns):
+    """`matmul.tile` for words of four bytes; minus[im ...] and steps[row ...] are of its rows.
 
+    minus    of the codes of each row of a, times what was added to b
     totals    (ROWS, WIDE) of what may be added up in BYTE_WORDS words, if there are more
     """
     last = rows - 1
@@ -321,13 +345,13 @@ def _tile_bytes(out, io, ldo, begin, ist, lds, a, ia, rs, b, ib, words, minus_su
     for low in range(0, max(words, 1), BYTE_WORDS):
         c0, c1, c2, c3, c4, c5 = byte_sums(), byte_sums(), byte_sums(), byte_sums(), byte_sums(), byte_sums()
         for k in range(low, min(low + BYTE_WORDS, words)):
-            x = load_integers(b, ib + k * WIDE)
-            c0 = add_bytes(c0, x, spread_integer(a, i0 + k))
-            c1 = add_bytes(c1, x, spread_integer(a, i1 + k))
-            c2 = add_bytes(c2, x, spread_integer(a, i2 + k))
-            c3 = add_bytes(c3, x, spread_integer(a, i3 + k))
-            c4 = add_bytes(c4, x, spread_integer(a, i4 + k))
-            c5 = add_bytes(c5, x, spread_integer(a, i5 + k))
+            x, at = load_integers(b, ib + k * WIDE), k * ks
+            c0 = add_bytes(c0, x, spread_integer(a, i0 + at))
+            c1 = add_bytes(c1, x, spread_integer(a, i1 + at))
+            c2 = add_bytes(c2, x, spread_integer(a, i2 + at))
+            c3 = add_bytes(c3, x, spread_integer(a, i3 + at))
+            c4 = add_bytes(c4, x, spread_integer(a, i4 + at))
+            c5 = add_bytes(c5, x, spread_integer(a, i5 + at))
         fresh = low == 0
         t0, t1, t2 = _add_up(totals, 0, c0, fresh), _add_up(totals, 1, c1, fresh), _add_up(totals, 2, c2, fresh)
         t3, t4, t5 = _add_up(totals, 3, c3, fresh), _add_up(totals, 4, c4, fresh), _add_up(totals, 5, c5, fresh)
@@ -339,40 +363,67 @@ def _tile_bytes(out, io, ldo, begin, ist, lds, a, ia, rs, b, ib, words, minus_su
             store_integers(totals, 4 * WIDE, t4)
             store_integers(totals, 5 * WIDE, t5)
             continue
-        _finish_bytes(out, io, begin, ist, t0, minus_sums, steps, scale, row, columns)
+        _finish_bytes(out, io, begin, ist, t0, minus, im, steps, scale, row, columns)
         if rows > 1:
-            _finish_bytes(out, io + ldo, begin, ist + lds, t1, minus_sums, steps, scale, row + 1, columns)
+            _finish_bytes(out, io + ldo, begin, ist + lds, t1, minus, im + 1, steps, scale, row + 1, columns)
         if rows > 2:
-            _finish_bytes(out, io + 2 * ldo, begin, ist + 2 * lds, t2, minus_sums, steps, scale, row + 2, columns)
+            _finish_bytes(out, io + 2 * ldo, begin, ist + 2 * lds, t2, minus, im + 2, steps, scale, row + 2, columns)
         if rows > 3:
-            _finish_bytes(out, io + 3 * ldo, begin, ist + 3 * lds, t3, minus_sums, steps, scale, row + 3, columns)
+            _finish_bytes(out, io + 3 * ldo, begin, ist + 3 * lds, t3, minus, im + 3, steps, scale, row + 3, columns)
         if rows > 4:
-            _finish_bytes(out, io + 4 * ldo, begin, ist + 4 * lds, t4, minus_sums, steps, scale, row + 4, columns)
+            _finish_bytes(out, io + 4 * ldo, begin, ist + 4 * lds, t4, minus, im + 4, steps, scale, row + 4, columns)
         if rows > 5:
-            _finish_bytes(out, io + 5 * ldo, begin, ist + 5 * lds, t5, minus_sums, steps, scale, row + 5, columns)
+            _finish_bytes(out, io + 5 * ldo, begin, ist + 5 * lds, t5, minus, im + 5, steps, scale, row + 5, columns)
 
 
 @serial
-def _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals, first, last, left, right):
-    for t in range(first, last):
-        row = t * ROWS
-        for column in range(left, right, WIDE):
-            at = row * N + column
-            ask_tile(a, (row + ROWS) * words, words, words, ALONE, (column - left) // WIDE)
-            ask_rows(out, at, N, ROWS)  # for what comes after the products
-            _tile_bytes(out, at, N, start, row * lds + column * css, lds, a, row * words, words, b, column * words,
-                        words, minus_sums, steps, scale, totals, row, min(ROWS, M - row), min(WIDE, N - column))
+def _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, strips, b, M, N, K, totals, first, last, left,
+                 right):
+    """As `matmul._share`.   steps (chunks, M or more): one chunk where a lies in rows, else one for each CHUNK of k"""
+    tiles, count = (M + ROWS - 1) // ROWS, (K + 3) // 4
+    for chunk in range(steps.shape[0]):
+        words = min(CHUNK_WORDS, count - chunk * CHUNK_WORDS) if strips else count
+        for t in range(first, last):
+            row = t * ROWS
+            ia, rs, ks, im = row * count, count, NEXT, row
+            if strips:
+                ia, rs, ks = (chunk * tiles + t) * BYTE_STRIP, NEXT, ROWS_APART
+                im = ia + BYTE_SUMS
+            for column in range(left, right, WIDE):
+                at = row * N + column
+                if not strips:
+                    ask_tile(a, ia + ROWS * rs, rs, words, ALONE, (column - left) // WIDE)
+                ask_rows(out, at, N, ROWS)  # for what comes after the products
+                begin, ist, step = start, row * lds + column * css, lds
+                if chunk > 0:  # go on from what the chunks before this one have left
+                    begin, ist, step = out, at, N
+                _tile_bytes(out, at, N, begin, ist, step, a, ia, rs, ks, b,
+                            column * count + chunk * CHUNK_WORDS * WIDE, words, minus_sums, im, steps[chunk], scale,
+                            totals, row, min(ROWS, M - row), min(WIDE, N - column))
 
 
 @parallel
-def _product_bytes(part, thread, out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals, columns,
-                   parts):
+def _product_bytes(part, thread, out, start, lds, css, a, minus_sums, steps, scale, strips, b, M, N, K, totals,
+                   columns, parts):
     first, last, left, right = block_of(part, parts, columns, M, N)
-    _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, words, totals[thread], first, last, left,
-                 right)
+    _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, strips, b, M, N, K, totals[thread], first, last,
+                 left, right)
 
 
-_NOTHING = np.zeros(WIDE, np.float32), 0, 0
+_NOTHING, _UNSCALED = (np.zeros(WIDE, np.float32), 0, 0), np.ones(1, np.float32)
+
+
+def _room_for_totals(parts):
+    """See `_tile_bytes`."""
+    return memory.empty((threads_of(parts), ROWS * WIDE + 16), np.int32)
+
+
+def _multiply_bytes(a, minus_sums, steps, scale, strips, panels, M, N, K, add_to):
+    out, (rows, columns) = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, K, PIECES, 1)
+    flat = out.reshape(-1)
+    _product_bytes(flat, *(_NOTHING if add_to is None else (flat, N, 1)), a, minus_sums, steps, scale, strips, panels,
+                   M, N, K, _room_for_totals(rows * columns), columns, rows * columns)
+    return out
 
 
 def multiply_bytes(a, scale, panels, N, add_to=None):
@@ -381,10 +432,55 @@ def multiply_bytes(a, scale, panels, N, add_to=None):
     What is scaled is exact.
     """
     M, count = a.words.shape
-    out, (rows, columns) = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, 4 * count, PIECES, 1)
-    flat = out.reshape(-1)
-    # Panels hold weights + 1: the sums of a are taken away again.
-    _product_bytes(flat, *(_NOTHING if add_to is None else (flat, N, 1)), a.words.reshape(-1), a.minus_sums,
-                   a.steps, np.asarray(scale, np.float32).reshape(1), panels, M, N, count,
-                   memory.empty((threads_of(rows * columns), ROWS * WIDE + 16), np.int32), columns, rows * columns)
-    return out
+    return _multiply_bytes(a.words.reshape(-1), a.minus_sums, a.steps.reshape(1, -1),
+                           np.asarray(scale, np.float32).reshape(1), False, panels, M, N, 4 * count, add_to)
+
+
+def multiply_byte_strips(a, panels, N, add_to=None):
+    """out (M, N) = a^T b, added to an array if one is given: a (K, M) as `BothWays` in strips of bytes, b in
+    `byte_panels`.   What a chunk of k gives is exact.
+    """
+    (K, M), words = a.shape, a.columns.view(np.int32)
+    if not K:
+        out = memory.empty((M, N)) if add_to is None else add_to
+        also(np.copyto, out, _ZERO if add_to is None else out)
+        return out
+    return _multiply_bytes(words, words, a.column_steps, _UNSCALED, True, panels, M, N, K, add_to)
+
+
+@parallel
+def _product_bytes_both(part, thread, start, a, a_minus_sums, a_steps, scale, b, M, N, K, inp, codes, code_steps,
+                        minus_sums, sums, words, word_steps, most, factor, width, between, of_chunk, scratch, near,
+                        totals, parts):
+    """The product of `_product_bytes`, taken back through a squared ReLU of inp (M, N), of which nothing remains but
+    what `_round_both` would make of it.   near    (threads, CHUNK N) for the rows of a chunk
+    """
+    chunks, count = word_steps.shape[0], (K + 3) // 4
+    flat, tops = near[thread], scratch[thread, 0, :N]
+    x = flat.reshape(CHUNK, N)
+    for chunk in range(chunks * part // parts, chunks * (part + 1) // parts):
+        low, rows = chunk * CHUNK, min(CHUNK, M - chunk * CHUNK)
+        tops[:] = 0
+        for t in range((rows + ROWS - 1) // ROWS):
+            _share_bytes(flat, start, FIRST, FIRST, a[low * count:], a_minus_sums[low:], a_steps[:, low:], scale,
+                         False, b, rows, N, K, totals[thread], t, t + 1, FIRST, N)
+            for n in range(t * ROWS, min(rows, t * ROWS + ROWS)):
+                squared_relu_backward_in_place(x[n], inp[low + n])
+                take_row(codes, code_steps, minus_sums, sums, tops, low + n, x[n], factor)
+        take_columns(words, chunk * of_chunk, word_steps[chunk], scratch[thread], flat[:rows * N], most, factor, low,
+                     rows, width, between)
+
+
+def multiply_bytes_both(a, scale, panels, inp, factor):
+    """`quantize_both` of what `multiply_bytes` gives for a as `Bytes`, taken back through a squared ReLU of inp (M, N),
+    without either being written to memory.
+    """
+    (M, N), count = inp.shape, a.words.shape[1]
+    codes, (words, steps, places), most = bytes_for(M, N), *gradient_room(M, N)
+    parts = len(steps)
+    _product_bytes_both(_NOTHING[0], a.words.reshape(-1), a.minus_sums, a.steps.reshape(1, -1),
+                        np.asarray(scale, np.float32).reshape(1), panels, M, N, 4 * count, inp, codes.codes,
+                        codes.steps.reshape(1, -1), codes.minus_sums, NO_FLOATS, words, steps, most, factor, *places,
+                        scratch_for(parts, N), memory.empty((threads_of(parts), CHUNK * N)), _room_for_totals(parts),
+                        parts)
+    return codes, BothWays((M, N), None, None, None, words, steps)

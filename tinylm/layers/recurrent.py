@@ -231,6 +231,11 @@ class TernaryFeedForward(Layer):
         return run.seen(self, inp, self.down.forward(hidden, run))
 
     def backward(self, dout, run):
+        if run.alone:  # in one operation
+            caches = [run.recall(layer) for layer in (self.down, self, self.up)]
+            dinp, _, _ = run.f.feed_forward_gradients(dout, *caches, add_to=[
+                run.g[layer.weight.name] for layer in (self.up, self.down)])
+            return dinp
         (dhidden,) = run.f.squared_relu_backward(self.down.backward(dout, run), run.recall(self))
         return self.up.backward(dhidden, run)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..config import PRECISIONS
 from ..errors import UsageError
 from ..layers import Layer
 from ..ops.attention import Int8Rows
@@ -20,6 +21,11 @@ class LanguageModel(Layer):
     """
 
     exact = False
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """With how many bits it can be trained: int8 is for ternary maps of 8-bit activations alone."""
+        return tuple(name for name in PRECISIONS if name != "int8" or getattr(self.config, "activation_bits", 0) == 8)
 
     def children(self):
         return [self.embedding, *self.blocks, self.norm, self.head]
@@ -159,6 +165,13 @@ def checked_heads(channels: int, heads: int) -> None:
     if channels % heads:
         raise UsageError(f"{channels} channels cannot be shared by {heads} heads: "
                          "channels must be a multiple of heads")
+
+
+def checked_precision(model: LanguageModel, precision: str) -> None:
+    """Raises UsageError for a precision in which the model cannot be trained."""
+    if precision not in model.precisions:
+        raise UsageError(f"precision {precision} is for ternary maps with 8-bit activations, and this model has none: "
+                         f"there are {', '.join(model.precisions)}")
 
 
 def checked_bits(bits: int) -> None:

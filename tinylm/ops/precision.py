@@ -3,7 +3,8 @@
 bfloat16 is a float32 without its last 16 bits: the same range, 8 bits of precision instead of 24.  In int16 up
 to CHUNK numbers that follow each other along the inner dimension are whole multiples, 2,047 at most, of a step of
 their own.  Both operands of a product are rounded; what they give is added up in float32 (int16: exactly, within a
-chunk), and weights, moments and activations stay float32.
+chunk), and weights, moments and activations stay float32.  int8 is int16 but for ternary maps of 8-bit activations,
+where multiples are 127 at most: see `ternary.bitlinear_backward`.
 """
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ import numpy as np
 from ..config import PRECISIONS
 from ..errors import UsageError
 
-CHUNK = 512          # numbers along the inner dimension that share a step in int16
+FIXED_POINT = "int16", "int8"
+CHUNK = 512          # numbers along the inner dimension that share a step in int16 and int8
 SMALLEST = 1e-30     # a chunk whose numbers are all smaller is rounded to 0
 LARGEST = 2047       # CHUNK products of two such codes are below 2^31
 _chosen = ContextVar("precision of matrix products", default=PRECISIONS[0])
@@ -46,10 +48,16 @@ def precision() -> str:
     return _chosen.get()
 
 
+def fixed_point() -> bool:
+    """Whether they multiply whole multiples of a step."""
+    return precision() in FIXED_POINT
+
+
 def rounded(x, axis):
     """x as the present precision has it, where `axis` is the inner dimension of the product."""
-    return {"float32": lambda: x, "bfloat16": lambda: round_bfloat16(x), "int16": lambda: round_int16(x, axis)}[
-        precision()]()
+    if fixed_point():
+        return round_fixed(x, axis)
+    return round_bfloat16(x) if precision() == "bfloat16" else x
 
 
 def round_bfloat16(x):
@@ -59,8 +67,8 @@ def round_bfloat16(x):
     return np.where(np.isnan(x), x, nearest).astype(np.asarray(x).dtype)
 
 
-def round_int16(x, axis):
-    """The nearest whole multiple of a step, max |x| / LARGEST of each CHUNK numbers along the axis, in the type of x.
+def round_fixed(x, axis, largest=LARGEST):
+    """The nearest whole multiple of a step, max |x| / largest of each CHUNK numbers along the axis, in the type of x.
 
     Numbers that are not finite make NaN of their whole chunk.  int8 is exact as it stands.
     """
@@ -71,8 +79,8 @@ def round_int16(x, axis):
         part = x[..., k:k + CHUNK].astype(np.float32)
         top = np.abs(part).max(-1, keepdims=True)
         # Multiplied by the reciprocal, in float32, as kernels do: the codes must be the same.
-        inverse = np.divide(np.float32(LARGEST), top, out=np.zeros_like(top), where=top > SMALLEST)
-        finite, step = np.isfinite(top), top * np.float32(1 / LARGEST)
+        inverse = np.divide(np.float32(largest), top, out=np.zeros_like(top), where=top > SMALLEST)
+        finite, step = np.isfinite(top), top * np.float32(1 / largest)
         codes = np.rint(np.where(finite, part, 0) * inverse).astype(x.dtype)
         out[..., k:k + CHUNK] = codes * np.where(finite, step, np.nan).astype(x.dtype)
     return np.moveaxis(out, -1, axis)

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from . import shapes
+from .activations import squared_relu_backward
 from .matmul import matmul
-from .precision import precision
+from .precision import PRECISIONS, autocast, fixed_point, precision, round_fixed
 
 SMALLEST_SCALE = 1e-5   # of weights: their mean magnitude is never taken to be less
 LARGEST_CODE = 127      # of activations: symmetric, so that -128 never occurs
@@ -76,24 +77,43 @@ def bitlinear_backward(dout, cache, add_to=None):
 
     dinp = dout W_q and dweight = dout^T inp_q: the gradient of the product of what was multiplied, handed on
     to what it was made from.  In int16 and with 8-bit activations dout is rounded to 8 bits a token, too, for dinp
-    alone, whose product is then one of integers like the forward one.
+    alone, whose product is then one of integers like the forward one.  In int8 dweight is, too: of dout, times the
+    step of each token's activations, every channel is rounded to 8 bits for each CHUNK tokens.
 
     add_to    (dweight,) array the gradient is added to; a new one if omitted
     Source    Bengio et al. 2013, arXiv:1308.3432, section 4 (the straight-through estimator);
-              Wortsman et al. 2023, arXiv:2304.13013, section 2 (8 bits for dinp, more for dweight)
+              Wortsman et al. 2023, arXiv:2304.13013, section 2 (8 bits for dinp, more for dweight);
+              Xi et al. 2024, arXiv:2403.12422 (8 bits for both, with a step for each block)
     """
     values, inp_scale, (codes, scale) = cache
     rows, drows = values.reshape(-1, values.shape[-1]), dout.reshape(-1, dout.shape[-1])  # (N, K), (N, M)
     weight = codes.astype(dout.dtype)
-    if inp_scale is not None and precision() == "int16":
+    if inp_scale is not None and fixed_point():
         dcodes, dscale = quantize_activations(drows)
         dinp = dcodes @ weight * (dscale * scale)                                   # (N, K)
     else:
         dinp = matmul(drows, weight) * scale                                        # (N, K)
     if inp_scale is not None:
         drows, rows = drows * inp_scale.reshape(-1, 1), rows.astype(np.int8)        # codes stay integers
-    dweight = matmul(drows, rows, transpose_a=True, add_to=add_to[0] if add_to else None)
+    exactly = inp_scale is not None and precision() == "int8"
+    if exactly:
+        drows = round_fixed(drows, 0, LARGEST_CODE)
+    with autocast(PRECISIONS[0] if exactly else precision()):
+        dweight = matmul(drows, rows, transpose_a=True, add_to=add_to[0] if add_to else None)
     return dinp.reshape(values.shape), dweight
+
+
+def feed_forward_gradients(dout, down, hidden, up, add_to=None):
+    """Return (dinp, dup, ddown): back through two ternary maps and the squared ReLU between them, one after the other.
+
+    down, hidden, up    what their forward passes returned to be remembered
+    add_to              (dup, ddown) arrays the gradients are added to
+    Shapes              dout (..., M) -> dinp (..., K)
+    """
+    dsquare, ddown = bitlinear_backward(dout, down, add_to and add_to[1:])
+    (dlinear,) = squared_relu_backward(dsquare, hidden)
+    dinp, dup = bitlinear_backward(dlinear, up, add_to and add_to[:1])
+    return dinp, dup, ddown
 
 
 def bitlinears_forward(inp, ternaries, activation_bits=0):
