@@ -693,8 +693,7 @@ def test_each_precision_has_its_checks_and_leaves_the_callers_alone(model):
 @pytest.mark.parametrize(("family", "options", "there"), [
     ("gpt", {}, False), ("thunderbolt", {"activation_bits": 0}, False), ("thunderbolt", {}, True)])
 def test_int8_is_checked_where_there_are_ternary_maps_of_8_bits(family, options, there):
-    model = models.build(family, SMALL | options if family == "thunderbolt" else dict(
-        vocab=11, context=12, channels=8, layers=1, heads=2))
+    model = models.build(family, SMALL | options)
     names = {check.name for check in suite.model_checks(model, kernels, ["kernels"])}
     assert ("kernels.model.int8" in names) == there == ("int8" in model.precisions)
 

@@ -39,6 +39,16 @@ def add_row(total, row):
 
 
 @parallel
+def _clear(part, out, parts):
+    out[out.size * part // parts:out.size * (part + 1) // parts] = 0
+
+
+def clear(out):
+    """Make all of a flat array 0, each thread a part of it."""
+    _clear(out, parts_for(out.size))
+
+
+@parallel
 def sums_of_chunks(part, partial, inp, parts):
     """partial (chunks, M): sums of CHUNK_ROWS rows each of inp (N, M)."""
     rows, chunks = inp.shape[0], partial.shape[0]

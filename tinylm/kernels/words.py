@@ -15,7 +15,7 @@ from .fork import thread_count
 from .jit import inlined, parallel, serial
 from .quantize import bytes_for
 from .recording import also
-from .registers import ALONE, ask_rows, ask_tile, get, put
+from .registers import ALONE, ask, ask_rows, ask_tile, get, put
 from .rounding import (
     BYTE_STRIP,
     BYTE_SUMS,
@@ -462,6 +462,7 @@ def _product_bytes_both(part, thread, start, a, a_minus_sums, a_steps, scale, b,
         low, rows = chunk * CHUNK, min(CHUNK, M - chunk * CHUNK)
         tops[:] = 0
         for t in range((rows + ROWS - 1) // ROWS):
+            ask(inp, (low + t * ROWS) * N, min(ROWS, rows - t * ROWS) * N)  # for what comes after the product
             _share_bytes(flat, start, FIRST, FIRST, a[low * count:], a_minus_sums[low:], a_steps[:, low:], scale,
                          False, b, rows, N, K, totals[thread], t, t + 1, FIRST, N)
             for n in range(t * ROWS, min(rows, t * ROWS + ROWS)):

@@ -16,6 +16,7 @@ from ..errors import CheckFailed
 from ..kernels import memory
 from ..kernels.fork import thread_count
 from ..kernels.recording import Recording
+from ..kernels.rows import clear
 from ..kernels.tape import Tape
 from ..layers import Parameters
 from ..ops import shapes
@@ -86,7 +87,7 @@ class Passes:
 
     def _by_layers(self, step, batches, recorded=0):
         """As `gradients`, by the layers; the first `recorded` batches are recorded meanwhile."""
-        self._grads.flat.fill(0)
+        self._clear()
         sums, made = [], {}
         for micro, batch in enumerate(batches):
             self._take(batch)
@@ -104,7 +105,7 @@ class Passes:
 
     def _again(self, step, batches):
         """As `gradients`, from the recordings."""
-        self._grads.flat.fill(0)
+        self._clear()
         sums = []
         for micro, batch in enumerate(batches):
             self._take(batch)
@@ -115,6 +116,13 @@ class Passes:
                 recording.play(self._key(step, micro))
             sums.append(_sum(losses))
         return sums
+
+    def _clear(self):
+        """Gradients are added to what there is."""
+        if self._records:
+            clear(self._grads.flat)
+        else:
+            self._grads.flat.fill(0)
 
     def _take(self, batch):
         """Put tokens where the recorded kernels find them.  Raises ValueError for a batch of another size."""
