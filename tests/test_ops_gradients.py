@@ -215,8 +215,8 @@ def test_a_relu_between_two_maps_that_goes_back_wrongly(wrong):
     assert not gradients.operation(*_two_maps(wrong), _whole_numbers(rng), rng).ok
 
 
-@pytest.mark.parametrize("name", ["linear", "layernorm", "embedding", "linear_cross_entropy",
-                                  "headnorm", "bitlinear", "recurrence", "token_shift", "norm_shift", "rmsnorm", "gated_conv"])
+@pytest.mark.parametrize("name", ["linear", "layernorm", "embedding", "linear_cross_entropy", "headnorm", "bitlinear",
+                                  "recurrence", "token_shift", "norm_shift", "rmsnorm", "gated_conv"])
 @given(data=st.data(), seed=SEED)
 def test_add_to_adds_to_what_is_there(name, data, seed):
     make, sizes = OPERATIONS[name]
