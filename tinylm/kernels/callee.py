@@ -36,9 +36,6 @@ class _Lowering(typed_passes.NativeLowering):
         state.library = _Library(state.targetctx.codegen(), state.func_id.func_qualname)
         state.flags.no_compile = True
         super().run_pass(state)
-        if getattr(state.func_id.func, "stays_apart", False):
-            own = state["cr"].fndesc.llvm_func_name
-            state.library._final_module.get_function(own).add_function_attribute("noinline")
         # Numba finds a function by the object Python would call, which must be of a type built in: any will do that
         # is equal to no other.  Python never gets to see it, see `jit.Callee`.
         name = {}.__getitem__

@@ -219,12 +219,6 @@ def serial(function):
     return Callee(function, fastmath=FASTMATH)
 
 
-def serial_apart(function):
-    """As `serial`, but no caller takes it in: what is added to what is then the same for all of them."""
-    function.stays_apart = True
-    return serial(function)
-
-
 def serial_in_order(function):
     """As `serial`, but sums are done in the order written: for arithmetic whose order is its point."""
     return Callee(function, fastmath={"contract"})

@@ -6,24 +6,14 @@ import numpy as np
 from ..ops import shapes
 from ..ops.layernorm import LayerNormCache, RMSNormCache
 from . import memory
-from .jit import parallel, serial, serial_apart
+from .jit import parallel, serial
 from .quantize import quantize_row, quantized_for
 from .recording import contiguous
 from .rows import CHUNK_ROWS, add_in_order, add_row, chunks_of, parts_for, threads_of
 
 
-@serial_apart
-def normed_row(out, inp, weight, bias, mean, rstd):
-    if bias.size:
-        for i in range(inp.size):
-            out[i] = (inp[i] - mean) * rstd * weight[i] + bias[i]
-    else:
-        for i in range(inp.size):
-            out[i] = (inp[i] - mean) * rstd * weight[i]
-
-
-@serial_apart
-def forward_row(out, inp, weight, bias, eps):
+@serial
+def _forward_row(out, inp, weight, bias, eps):
     """Writes one row; returns (mean, rstd).  A bias of size 0 is none."""
     C = inp.size
     total = np.float32(0.0)
@@ -34,7 +24,12 @@ def forward_row(out, inp, weight, bias, eps):
     for i in range(C):
         square += (inp[i] - mean) * (inp[i] - mean)
     rstd = np.float32(1.0) / np.sqrt(square / np.float32(C) + np.float32(eps))
-    normed_row(out, inp, weight, bias, mean, rstd)
+    if bias.size:
+        for i in range(C):
+            out[i] = (inp[i] - mean) * rstd * weight[i] + bias[i]
+    else:
+        for i in range(C):
+            out[i] = (inp[i] - mean) * rstd * weight[i]
     return mean, rstd
 
 
@@ -42,11 +37,11 @@ def forward_row(out, inp, weight, bias, eps):
 def _forward(part, out, mean, rstd, inp, weight, bias, eps, parts):
     rows = inp.shape[0]
     for n in range(rows * part // parts, rows * (part + 1) // parts):
-        mean[n], rstd[n] = forward_row(out[n], inp[n], weight, bias, eps)
+        mean[n], rstd[n] = _forward_row(out[n], inp[n], weight, bias, eps)
 
 
-@serial_apart
-def backward_row(dinp, dweight, dbias, dout, inp, weight, mean, rstd):
+@serial
+def _backward_row(dinp, dweight, dbias, dout, inp, weight, mean, rstd):
     """Writes one row of dinp and adds to dweight and (unless it is empty) dbias."""
     C = inp.size
     total, along = np.float32(0.0), np.float32(0.0)
@@ -71,7 +66,7 @@ def _backward(part, dinp, partial_weight, partial_bias, dout, inp, weight, mean,
         partial_weight[chunk] = 0.0
         partial_bias[chunk] = 0.0
         for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
-            backward_row(dinp[n], partial_weight[chunk], partial_bias[chunk], dout[n], inp[n],
+            _backward_row(dinp[n], partial_weight[chunk], partial_bias[chunk], dout[n], inp[n],
                           weight, mean[n], rstd[n])
             if residual.size:
                 add_row(dinp[n], residual[n])
@@ -80,7 +75,7 @@ def _backward(part, dinp, partial_weight, partial_bias, dout, inp, weight, mean,
 NONE, NO_ROWS = np.zeros(0, np.float32), np.zeros((0, 0), np.float32)  # stand for arrays that are not there
 
 
-def rows_of(residual, inp):
+def _rows_of(residual, inp):
     """As the kernels take it.   Raises ShapeError"""
     if residual is None:
         return NO_ROWS
@@ -112,7 +107,7 @@ def layernorm_backward(dout, cache, add_to=None, residual=None):
     dinp = memory.empty(inp.shape)
     partial, partial_bias = memory.empty((chunks, C)), memory.empty((chunks, 0 if dbias is None else C))
     _backward(dinp.reshape(rows.shape), partial, partial_bias, drows, rows, weight, mean.reshape(-1),
-              rstd.reshape(-1), rows_of(residual, inp), min(chunks, parts_for(inp.size)))
+              rstd.reshape(-1), _rows_of(residual, inp), min(chunks, parts_for(inp.size)))
     add_in_order(dweight, partial)
     if dbias is not None:
         add_in_order(dbias, partial_bias)
@@ -125,7 +120,7 @@ def _head_forward(part, out, mean, rstd, inp, weight, bias, eps, parts):
     rows, heads, _ = inp.shape
     for n in range(rows * part // parts, rows * (part + 1) // parts):
         for h in range(heads):
-            mean[n, h], rstd[n, h] = forward_row(out[n, h], inp[n, h], weight[h], bias[h], eps)
+            mean[n, h], rstd[n, h] = _forward_row(out[n, h], inp[n, h], weight[h], bias[h], eps)
 
 
 @parallel
@@ -135,7 +130,7 @@ def _head_codes(part, thread, codes, minus_sums, steps, mean, rstd, inp, weight,
     out = scratch[thread]
     for n in range(rows * part // parts, rows * (part + 1) // parts):
         for h in range(heads):
-            mean[n, h], rstd[n, h] = forward_row(out[h], inp[n, h], weight[h], bias[h], eps)
+            mean[n, h], rstd[n, h] = _forward_row(out[h], inp[n, h], weight[h], bias[h], eps)
         steps[n], minus_sums[n] = quantize_row(codes[n], out.reshape(-1))
 
 
@@ -149,7 +144,7 @@ def _head_backward(part, dinp, partial_weight, partial_bias, dout, inp, weight, 
         for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
             for h in range(heads):
                 low, high = h * D, (h + 1) * D
-                backward_row(dinp[n, h], partial_weight[chunk, low:high], partial_bias[chunk, low:high],
+                _backward_row(dinp[n, h], partial_weight[chunk, low:high], partial_bias[chunk, low:high],
                               dout[n, h], inp[n, h], weight[h], mean[n, h], rstd[n, h])
 
 
@@ -256,6 +251,6 @@ def rmsnorm_backward(dout, cache, add_to=None, residual=None):
     chunks = chunks_of(len(rows))
     partial = memory.empty((chunks, C))
     _rms_backward(dinp.reshape(rows.shape), partial, dout.reshape(rows.shape), rows, weight, rrms.reshape(-1),
-                  rows_of(residual, inp), min(chunks, parts_for(inp.size)))
+                  _rows_of(residual, inp), min(chunks, parts_for(inp.size)))
     add_in_order(dweight, partial)
     return dinp, dweight
