@@ -54,6 +54,11 @@ def test_warmup_runs_what_works_alone_and_what_works_where_somebody_looks_on(mon
             } <= asked
 
 
+def test_bench_trains_in_8_bits_only_what_can_be(capsys):
+    assert main(["bench", "train", "--preset", "gpt-tiny", "--precision", "int8", "--seconds", "0.1"]) == 2
+    assert "int8 is for ternary maps" in capsys.readouterr().err
+
+
 def test_bench_counts_what_was_done(capsys):
     facts = answer(capsys, "bench", "train", "gemm", "decode", "--preset", "gpt-tiny", "--batch-size", "1", "--context",
                    "16", "--seconds", "0.5")

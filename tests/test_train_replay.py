@@ -197,3 +197,13 @@ def test_a_recording_is_not_taken_within_another():
     assert len(recording) == 1
     also(np.copyto, np.zeros(3), 1.0)  # nothing is recorded any more
     assert len(recording) == 1
+
+
+def test_preparing_keeps_no_memory(monkeypatch):
+    """What it asks for has other sizes than the run's, a few hundred MB for large models."""
+    made = bench._trainer("gpt-tiny", 30, {"batch_size": 2}, "numba", 2)
+    lent, fresh, before = [], memory._fresh, {size: len(shelf) for size, shelf in memory._shelves.items()}
+    monkeypatch.setattr(memory, "_fresh", lambda size: lent.append(size) or fresh(size))
+    made.prepare()
+    assert lent and not made.passes.shelves
+    assert {size: len(shelf) for size, shelf in memory._shelves.items()} == before

@@ -352,6 +352,34 @@ def test_the_largest_bytes_do_not_overflow(sign):
     np.testing.assert_allclose(dweight, sign * N, rtol=1e-6)
 
 
+@pytest.mark.parametrize("N", [7, CHUNK * numba.get_num_threads() + 5])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_shows_in_gradients_of_8_bits(N, bad):
+    """In its own channel alone; a run that diverges must not go on unnoticed."""
+    inp, dout = np.ones((N, 20), np.float32), np.ones((N, 13), np.float32)
+    dout[-1, 5] = bad
+    with autocast("int8"):
+        _, cache = kernels.bitlinear_forward(inp, kernels.ternarize(np.ones((13, 20), np.float32)), 8)
+        _, dweight = kernels.bitlinear_backward(dout, cache)
+    assert np.isnan(dweight[5]).all() and np.isfinite(np.delete(dweight, 5, 0)).all()
+
+
+def test_over_no_rows_a_gradient_of_8_bits_is_0_or_what_it_was():
+    inp, weight, into = np.ones((0, 5), np.float32), np.ones((3, 5), np.float32), np.full((3, 5), 7, np.float32)
+    with autocast("int8"):
+        _, cache = kernels.bitlinear_forward(inp, kernels.ternarize(weight), 8)
+        assert not kernels.bitlinear_backward(np.ones((0, 3), np.float32), cache)[1].any()
+        kernels.bitlinear_backward(np.ones((0, 3), np.float32), cache, (into,))
+    assert (into == 7).all()
+
+
+@pytest.mark.parametrize("size", [1, 5, 16_385, 100_003])
+def test_clearing_leaves_nothing(size):
+    x = np.ones(size + 1, np.float32)
+    rows.clear(x[:size])
+    assert not x[:size].any() and x[size] == 1
+
+
 @BOTH_BYTES
 @pytest.mark.parametrize("N", [3, CHUNK * numba.get_num_threads() + 5])
 def test_gradients_of_8_bits_have_the_same_bits_without_products_of_bytes(N, monkeypatch):

@@ -441,10 +441,12 @@ def multiply_byte_strips(a, panels, N, add_to=None):
     `byte_panels`.   What a chunk of k gives is exact.
     """
     (K, M), words = a.shape, a.columns.view(np.int32)
-    if not K:
-        out = memory.empty((M, N)) if add_to is None else add_to
-        also(np.copyto, out, _ZERO if add_to is None else out)
+    if not K and add_to is None:
+        out = memory.empty((M, N))
+        also(np.copyto, out, _ZERO)
         return out
+    if not K:
+        return add_to
     return _multiply_bytes(words, words, a.column_steps, _UNSCALED, True, panels, M, N, K, add_to)
 
 
