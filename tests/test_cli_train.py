@@ -200,7 +200,7 @@ def test_a_run_that_diverges_keeps_its_report_and_exits_with_5(place, say, monke
     (["--precision", "int3"], 2, ["--precision int3"]),
     (["--resume", "nowhere"], 2, ["--config makes no sense with --resume"]),
     (["--config", "none.toml"], 2, ["none.toml"]), (["--out", "text.txt"], 2, ["file of that name"]),
-    (["--batch-size", "900000", "--context", "64"], 2, ["needs about", "--batch-size"]),
+    (["--batch-size", "900001", "--context", "64"], 2, ["needs about", "--batch-size"]),
     (["--colour", "red"], 2, ["--colour"]), (["--size", "12MB"], 2, [])])
 def test_bad_input(place, say, arguments, code, words):
     (place / "empty.txt").write_text("")

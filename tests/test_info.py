@@ -114,6 +114,24 @@ def test_activations_grow_with_the_batch_as_said(batch, context):
         describe.activations(gpt(), ops, batch, context)
 
 
+@given(st.integers(1, 300), st.integers(1, 64), st.integers(1, 64))
+def test_a_batch_is_cut_into_equal_parts_that_stay_in_cache(batch, context, most):
+    """As many texts as `most` allows, at least half of it where they are cut: few tokens multiply slowly."""
+    model = gpt()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(describe, "AT_ONCE", most * context * model.config.channels)
+        texts = describe.texts_at_once(model, batch, context)
+    fits = [n for n in range(1, batch + 1) if batch % n == 0 and most < 2 * n <= 2 * most]
+    assert texts == max(fits, default=batch)
+
+
+def test_a_text_longer_than_a_part_goes_alone():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(describe, "AT_ONCE", 10)
+        assert describe.texts_at_once(gpt(), 6, 16) == 1
+        assert describe.memory(gpt(), ops, 6, 16)["activations"] == describe.activations(gpt(), ops, 1, 16)
+
+
 def test_buffers_are_counted_once_and_whole():
     params = Parameters(gpt().parameters())
     buffer = np.zeros(100, np.float32)

@@ -14,6 +14,7 @@ from train_toys import B, T, V, bits, crash, model, numbers, options, text, trai
 import tinylm.ops as ops
 from tinylm.errors import CheckFailed, DataMissing, Diverged, UsageError
 from tinylm.layers import Parameters, Pass, Tape
+from tinylm.models import describe
 from tinylm.train import checkpoint, rundir
 from tinylm.train.events import Evaluated, Finished, Interrupted, Logged, Note, Planned, Saved, Started, Stepped
 from tinylm.train.floor import FloorCheck
@@ -91,6 +92,21 @@ def test_accumulated_batches_equal_one_larger_batch(tmp_path):
     np.testing.assert_allclose(one.params.flat, two.params.flat, atol=2e-6)
     assert events_one[-1].tokens == events_two[-1].tokens == 6 * 6 * T
     assert events_one[-1].train.nats_per_token == pytest.approx(events_two[-1].train.nats_per_token, rel=1e-6)
+
+
+def test_a_batch_in_parts_equals_the_batch(tmp_path, monkeypatch):
+    """AdamW hardly sees how large gradients are; their norm does."""
+    cfg = options(steps=6, batch_size=6, accumulate=2)
+    one, events_one = train(tmp_path / "one", cfg, dropout=0.0)
+    monkeypatch.setattr(describe, "AT_ONCE", 2 * T * one.model.config.channels)
+    two, events_two = train(tmp_path / "two", cfg, dropout=0.0)
+    assert (one.passes_per_step, two.passes_per_step) == (2, 6)
+    np.testing.assert_allclose(one.params.flat, two.params.flat, atol=2e-6)
+    for a, b in zip(events_one, events_two, strict=True):
+        assert (type(a), a.step, a.tokens) == (type(b), b.step, b.tokens)
+        if isinstance(a, Logged):
+            assert b.grad_norm == pytest.approx(a.grad_norm, rel=1e-4)
+            assert b.train.nats_per_token == pytest.approx(a.train.nats_per_token, rel=1e-6)
 
 
 def test_losses_carry_the_bytes_of_their_targets(whole):

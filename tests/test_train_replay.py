@@ -11,6 +11,7 @@ from tinylm.cli import bench
 from tinylm.errors import CheckFailed
 from tinylm.kernels import attention, memory
 from tinylm.kernels.recording import Recording, also
+from tinylm.models import describe
 from tinylm.threads import cpu_threads
 from tinylm.train import replay
 from tinylm.train.loop import Trainer
@@ -48,6 +49,15 @@ def test_a_recorded_step_has_the_bits_of_the_layers(preset, precision, accumulat
     assert recorded.passes.replays and not direct.passes.replays
     for made, _ in recorded.passes._recordings:  # kernels in a row are one call
         assert made._runs is not None and len(made._runs) < len(made) / 2
+
+
+def test_a_batch_in_parts_is_recorded_too(monkeypatch):
+    """Of five passes the first makes what all use; each has dropout masks of its own."""
+    monkeypatch.setattr(describe, "AT_ONCE", 2 * toys.T * trainer().model.config.channels)
+    recorded, direct = (trainer(batch_size=10, records=records) for records in (True, False))
+    assert recorded.texts == 2 and recorded.passes_per_step == 5 and recorded.tokens_per_step == 10 * toys.T
+    assert steps(recorded, range(1, 7)) == steps(direct, range(1, 7)) and toys.bits(recorded) == toys.bits(direct)
+    assert recorded.passes.replays and len(recorded.passes._recordings) == replay.KINDS
 
 
 @pytest.mark.parametrize(("preset", "precision"), EACH)

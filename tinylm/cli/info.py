@@ -131,7 +131,8 @@ def info(name: str, vocab: int | None, batch_size: int | None, backend: str, as_
         "inference_per_token": describe.costs(model, context),
         "bytes": {**_measured(quiet, describe.memory, model, operations(backend), batch_size, context),
                   **({} if subject.files is None else {"files": subject.files})},
-        "batch_size": batch_size, "context": context, "backend": backend}
+        "batch_size": batch_size, "texts_at_once": describe.texts_at_once(model, batch_size, context),
+        "context": context, "backend": backend}
     if as_json:
         emit_json(answer)
     else:
@@ -172,8 +173,9 @@ def _print_info(answer: dict, axes: dict[str, int]) -> None:
              ("", _size(size["gradients"]), "gradients"),
              ("", _size(size["optimizer"]), "optimizer: Adam's two moments"),
              ("", _size(size["activations"]),
-              f"activations kept for backward: B {answer['batch_size']} × T {answer['context']} "
-              f"({answer['backend']})")]
+              "activations kept for backward: "
+              + f"{answer['texts_at_once']} of " * (answer["texts_at_once"] < answer["batch_size"])
+              + f"B {answer['batch_size']} × T {answer['context']} ({answer['backend']})")]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")

@@ -23,6 +23,7 @@ from ..ops.packed import packed_shape
 BACKWARD = 2         # every product has two in the backward pass: one for each of its factors
 MOMENTS = 2          # Adam keeps two numbers a parameter
 PASSES = 3           # timed by `trace`
+AT_ONCE = 3 << 18    # numbers in an activation of a training pass, 3 MB: 2,048 tokens of 384 channels
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,16 @@ def costs(model: Layer, context: int) -> dict[str, dict[str, float]]:
     return {kind: cost._asdict() for kind, cost in found.items()}
 
 
+def texts_at_once(model: Layer, batch_size: int, context: int) -> int:
+    """How many texts of a batch go through the model together in training; the gradients of such parts add up.
+
+    As many as have about AT_ONCE numbers in an activation, so that it stays in cache from one layer to the next, and
+    no batch is too large for memory.  All parts are of one size: a batch that has no such part is not cut.
+    """
+    most = max(1, AT_ONCE // (model.config.channels * context))
+    return next((texts for texts in range(most, most // 2, -1) if batch_size % texts == 0), batch_size)
+
+
 def memory(model: Layer, f, batch_size: int, context: int) -> dict[str, int]:
     """Bytes that training needs: {weights, packed, gradients, optimizer, activations}.
 
@@ -118,13 +129,13 @@ def memory(model: Layer, f, batch_size: int, context: int) -> dict[str, int]:
     gradients    one number a parameter
     optimizer    Adam's two moments
     activations  what one forward pass keeps for the backward pass: measured on one text of `context`
-                 tokens with the operations `f`, times batch_size
+                 tokens with the operations `f`, times those of a batch that go through the model together
     """
     declared, count = model.parameters(), parameters(model)
     codes = sum(math.prod(packed_shape(*p.shape)) + FLOAT_BYTES for p in declared if p.kind == "ternary")
     return {"weights": FLOAT_BYTES * count["total"], "packed": codes + FLOAT_BYTES * count["float"],
             "gradients": FLOAT_BYTES * count["total"], "optimizer": MOMENTS * FLOAT_BYTES * count["total"],
-            "activations": batch_size * activations(model, f, 1, context)}
+            "activations": texts_at_once(model, batch_size, context) * activations(model, f, 1, context)}
 
 
 def activations(model: Layer, f, batch: int, context: int) -> int:

@@ -68,7 +68,7 @@ class DropoutKey(NamedTuple):
 
 
 def dropout_key(seed: int, step: int, micro: int = 0) -> DropoutKey:
-    """The key for one forward pass: micro counts the batches accumulated within a step."""
+    """The key for one forward pass: micro counts the passes of a step."""
     key0, key1 = np.frombuffer(_digest(seed, f"dropout:{micro}", 8), np.uint32)
     return DropoutKey(int(key0), int(key1), step & 0xFFFFFFFF, 0)
 

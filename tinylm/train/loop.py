@@ -119,8 +119,9 @@ class Trainer:
         self.recipe, self.seed, self.threads = config.recipe, config.setup.seed, threads
         self.sample, self.notes = sample, list(notes)
         self.context = model.config.context
-        self.rows = self.recipe.batch_size * self.context
-        self.tokens_per_step = self.rows * self.recipe.accumulate
+        self.texts = describe.texts_at_once(model, self.recipe.batch_size, self.context)  # of a pass
+        self.tokens_per_step = self.recipe.batch_size * self.context * self.recipe.accumulate
+        self.passes_per_step = self.recipe.accumulate * self.recipe.batch_size // self.texts
         self.numerics = numerics(config.setup.backend)
         self.params = Parameters(model.parameters(), dtype)
         self.grads, self.first, self.second = (self.params.like() for _ in range(3))
@@ -198,10 +199,11 @@ class Trainer:
             raise UsageError(f"this training needs about {total / 2**30:,.1f} GiB, the machine has "
                              f"{have / 2**30:,.1f}: a smaller --batch-size or --context needs less "
                              "(--accumulate makes up for it)")
-        self._dlosses = np.full(self.rows, 1 / self.rows, self.params.flat.dtype)
+        rows = self.texts * self.context
+        self._dlosses = np.full(rows, 1 / rows, self.params.flat.dtype)
         # Gradients are rounded to 16 bits by other kernels as soon as there is a chunk of rows for each thread.
         rows = CHUNK * (self.threads - 1) if self.config.setup.precision != PRECISIONS[0] else 0
-        texts = min(self.recipe.batch_size, rows // self.context + 1)
+        texts = min(self.texts, rows // self.context + 1)
         inputs, targets = (part[:texts] for part in self.data.batch(1, 0))
         with memory.lent_from({}):
             self._backward(inputs, targets, 1, 0, {})
@@ -345,7 +347,7 @@ class Trainer:
         line = {**self._line("train", self.train), "lr": self._lr, "grad_norm": self._norm,
                 "tokens_per_second": round(speed, 1)}
         if self.quality:
-            line["grad_norms"] = gradient_norms(self.grads, self.f, self.recipe.accumulate)
+            line["grad_norms"] = gradient_norms(self.grads, self.f, self.passes_per_step)
             line["ternary"] = self.quality.measure(self._since.tokens // self.tokens_per_step)
         self.run.add_metrics(line)
         self._since, self._since_seconds = Sums(), 0.0
@@ -395,26 +397,31 @@ class Trainer:
 
     def _optimize(self, step: int, lr: float) -> tuple[Sums, float]:
         """One step of AdamW; returns the losses and the norm of the mean gradient."""
-        recipe, sums = self.recipe, Sums()
-        batches = [self.data.batch(step, micro) for micro in range(recipe.accumulate)]
-        for micro, nats in enumerate(self.passes.gradients(step, batches)):
+        recipe, sums, parts = self.recipe, Sums(), self._parts(step)
+        for micro, nats in enumerate(self.passes.gradients(step, parts)):
             if not math.isfinite(nats):
                 self._diverge(step, micro, "the loss")
-            sums += self._sums(batches[micro][1], nats)
-        norm = self.f.global_norm(self.grads.flat) / recipe.accumulate
+            sums += self._sums(parts[micro][1], nats)
+        norm = self.f.global_norm(self.grads.flat) / len(parts)
         if not math.isfinite(norm):
-            self._diverge(step, recipe.accumulate - 1, "the gradient norm")
+            self._diverge(step, len(parts) - 1, "the gradient norm")
         self.f.adamw_step(self.params.flat, self.grads.flat, self.first.flat, self.second.flat, step=step, lr=lr,
                           beta1=recipe.beta1, beta2=recipe.beta2, eps=recipe.eps,
                           weight_decay=recipe.weight_decay, decayed=self.decayed,
-                          scale=self.f.clip_scale(norm, recipe.clip) / recipe.accumulate)
+                          scale=self.f.clip_scale(norm, recipe.clip) / len(parts))
         return sums, norm
+
+    def _parts(self, step: int) -> list[Batch]:
+        """The texts of a step, those together that go through the model together."""
+        return [(inputs[at:at + self.texts], targets[at:at + self.texts])
+                for inputs, targets in (self.data.batch(step, micro) for micro in range(self.recipe.accumulate))
+                for at in range(0, len(inputs), self.texts)]
 
     def _pass(self, step: int, micro: int, **options) -> Pass:
         return Pass(f=self.f, p=self.params, dropout=dropout_key(self.seed, step, micro), **options)
 
     def _backward(self, inputs, targets, step, micro, made) -> np.ndarray:
-        """Add the gradient of the mean loss of a batch of full size to grads; returns the losses (B*T,).
+        """Add the gradient of the mean loss of a part of full size to grads; returns the losses (B*T,).
 
         Only here --precision counts: validation is always measured in float32, as `tinylm eval` does it later.
 
@@ -451,14 +458,14 @@ class Trainer:
 
     def _diverge(self, step: int, micro: int, what: str):
         """Find where it began, keep the batches, and raise Diverged."""
-        batches = [self.data.batch(step, m) for m in range(self.recipe.accumulate)]
-        where = self._first_bad_layer(*batches[micro], self._pass(step, micro)) or self._first_bad_gradient()
+        parts = self._parts(step)
+        where = self._first_bad_layer(*parts[micro], self._pass(step, micro)) or self._first_bad_gradient()
         kept = ""
         if self.run is not None:
             path = self.run.path / f"batch-{step}.safetensors"
             try:
-                path.write_bytes(save({"inputs": np.stack([i for i, _ in batches]),
-                                       "targets": np.stack([t for _, t in batches])}))
+                path.write_bytes(save({"inputs": np.stack([i for i, _ in parts]),
+                                       "targets": np.stack([t for _, t in parts])}))
                 kept = f"; its batch is kept in {path}"
             except OSError as error:
                 kept = f"; its batch could not be kept: {error.strerror or error}"
