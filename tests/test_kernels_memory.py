@@ -111,3 +111,13 @@ def test_activations_lie_where_large_pages_were_asked_for(megabytes):
         elif inside and line.startswith("VmFlags:"):
             flags = set(line.split()[1:])
     assert "hg" in flags
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint16, np.int8])
+@pytest.mark.parametrize("shape", [(1,), (384,), (8, 48), (2, 524), (0,)])
+def test_threads_write_to_lines_of_their_own(shape, dtype):
+    scratch = memory.for_threads(3, *shape, dtype=dtype)
+    assert scratch.dtype == dtype and scratch.flags.c_contiguous
+    assert scratch.shape[:-1] == (3, *shape[:-1]) and scratch.shape[-1] >= shape[-1]
+    for part in scratch:
+        assert part.size == 0 or part.ctypes.data % 64 == 0

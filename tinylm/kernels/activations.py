@@ -97,8 +97,8 @@ def _squared_relu_forward(part, out, inp, parts):
 
 @parallel
 def _squared_relu_codes(part, thread, codes, minus_sums, steps, inp, scratch, parts):
-    """8-bit codes (N, K rounded up) of what comes of inp (N, K).   scratch: (threads, K)"""
-    rows, row = inp.shape[0], scratch[thread]
+    """8-bit codes (N, K rounded up) of what comes of inp (N, K).   scratch: (threads, K or more)"""
+    rows, row = inp.shape[0], scratch[thread, :inp.shape[1]]
     for n in range(rows * part // parts, rows * (part + 1) // parts):
         _squared_relu_forward_range(row, inp[n])
         steps[n], minus_sums[n] = quantize_row(codes[n], row)
@@ -164,7 +164,7 @@ def squared_relu_forward(inp, operand=False):
     inp, out = contiguous(inp), quantized_for(inp.shape)
     parts = parts_for(inp.size)
     _squared_relu_codes(*out.rows.filled, inp.reshape(-1, inp.shape[-1]),
-                        memory.empty((threads_of(parts), inp.shape[-1])), parts)
+                        memory.for_threads(threads_of(parts), inp.shape[-1]), parts)
     return out, inp
 
 

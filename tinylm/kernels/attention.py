@@ -402,7 +402,7 @@ def _arguments(shape, heads, rate, key, scale, window, matrices, blocks, scores)
     ld = _line_up.py_func(height)
     floats = (matrices * height * columns + BLOCK_ROWS * (blocks * columns + scores * ld + 1))
     mask = _NO_MASK if key is None or rate == 0 else mask_arguments(key, rate)
-    return (np.int64(window), memory.empty((threads, -(-floats // LINE) * LINE)),
+    return (np.int64(window), memory.for_threads(threads, floats),
             *mask_scratch(threads, T, PANEL), *_seen(T, window), *mask,
             np.array([_scale(scale, D), 1], np.float32), parts)
 

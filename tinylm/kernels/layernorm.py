@@ -125,13 +125,14 @@ def _head_forward(part, out, mean, rstd, inp, weight, bias, eps, parts):
 
 @parallel
 def _head_codes(part, thread, codes, minus_sums, steps, mean, rstd, inp, weight, bias, eps, scratch, parts):
-    """As `_head_forward`, but 8-bit codes of each token.   scratch: (threads, H, D)"""
-    rows, heads, _ = inp.shape
-    out = scratch[thread]
+    """As `_head_forward`, but 8-bit codes of each token.   scratch: (threads, C or more)"""
+    rows, heads, D = inp.shape
+    row = scratch[thread, :heads * D]
+    out = row.reshape(heads, D)
     for n in range(rows * part // parts, rows * (part + 1) // parts):
         for h in range(heads):
             mean[n, h], rstd[n, h] = _forward_row(out[h], inp[n, h], weight[h], bias[h], eps)
-        steps[n], minus_sums[n] = quantize_row(codes[n], out.reshape(-1))
+        steps[n], minus_sums[n] = quantize_row(codes[n], row)
 
 
 @parallel
@@ -160,7 +161,7 @@ def headnorm_forward(inp, heads, weight, bias, eps=1e-5, operand=False):
     if operand:
         out = quantized_for(inp.shape)
         _head_codes(*out.rows.filled, mean, rstd, rows, *weights, eps,
-                    memory.empty((threads_of(parts), *rows.shape[1:])), parts)
+                    memory.for_threads(threads_of(parts), inp.shape[-1]), parts)
     else:
         out = memory.empty(inp.shape)
         _head_forward(out.reshape(rows.shape), mean, rstd, rows, *weights, eps, parts)

@@ -564,6 +564,6 @@ def multiply(out, start, lds, css, a, b, packed, M, N, K, transpose_a, transpose
         packed = _panels(b, N, K, transpose_b)
     rs, ks = (1, M) if transpose_a else (K, 1)
     rows, columns = grid(M, N, K, PIECES, 4)
-    strips = memory.empty((threads_of(rows * columns), TILES_IN_BLOCK * STRIP if ks != 1 else 0))
+    strips = memory.for_threads(threads_of(rows * columns), TILES_IN_BLOCK * STRIP if ks != 1 else 0)
     _product(out, start, lds, css, a, rs, ks, packed, strips, M, N, K, *after, columns, rows * columns)
 

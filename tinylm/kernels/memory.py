@@ -130,3 +130,14 @@ def empty(shape, dtype=np.float32) -> np.ndarray:
     """
     shape, dtype, lend = _room(shape, dtype)
     return np.empty(shape, dtype) if lend is None else np.ndarray(shape, dtype, lend())
+
+
+def for_threads(threads, *shape, dtype=np.float32) -> np.ndarray:
+    """Scratch memory (threads, *shape), the last axis made longer so that every thread's part begins at a cache line.
+
+    Threads that write to one line take it from each other each time.
+    """
+    *before, last = shape
+    last = -(-last * np.dtype(dtype).itemsize // _ALIGNMENT) * _ALIGNMENT // np.dtype(dtype).itemsize
+    size = threads * math.prod(before) * last
+    return empty(max(size, SMALL), dtype)[:size].reshape(threads, *before, last)

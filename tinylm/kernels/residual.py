@@ -57,7 +57,9 @@ def mask_numbers(numbers, words, row, key):
 def mask_scratch(threads, columns, spare=0):
     """(numbers, words) for `mask_numbers`, a row for each thread; `spare` more numbers may be read, not written."""
     blocks = -(-columns // 8)
-    return memory.empty((threads, 8 * blocks + spare), np.uint16), memory.empty((threads, 4 * blocks), np.uint32)
+    size = threads * 4 * blocks  # not longer: a row's length counts
+    return (memory.for_threads(threads, 8 * blocks + spare, dtype=np.uint16),
+            memory.for_threads(1, size, dtype=np.uint32)[0, :size].reshape(threads, 4 * blocks))
 
 
 @serial

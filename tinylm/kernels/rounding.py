@@ -551,7 +551,7 @@ def _columns(x, layout, most=OF_16):
     steps, tasks = room_for_steps(K, across), chunks_along(K) * -(-across // (together * width))
     parts = min(tasks, parts_for(x.size))
     _round_columns(words, steps, x.reshape(-1), N, K, most, width, together, between, of_chunk,
-                   memory.empty((threads_of(parts), 2, together * width + EIGHT), np.int32), parts)
+                   memory.for_threads(threads_of(parts), 2, together * width + EIGHT, dtype=np.int32), parts)
     return words, steps
 
 
@@ -561,7 +561,7 @@ def _paired(b):
     _, between, of_chunk, size = panels_of(K, N)
     panels, across, parts = memory.empty(size, word_type()), -(-N // WIDE) * WIDE, parts_for(b.size)
     _pair_columns(panels, b.reshape(-1), N, K, between, of_chunk, np.zeros(N, np.int8),
-                  memory.empty((threads_of(parts), across), word_type()), parts)
+                  memory.for_threads(threads_of(parts), across, dtype=word_type()), parts)
     return panels, room_for_steps(K, 0)
 
 
@@ -620,7 +620,7 @@ def room_for_columns(N, M, layout):
 
 def scratch_for(parts, columns):
     """Room for what `take_columns` knows of so many columns."""
-    return memory.empty((threads_of(parts), 2, -(-columns // WIDE) * WIDE + EIGHT), np.int32)
+    return memory.for_threads(threads_of(parts), 2, -(-columns // WIDE) * WIDE + EIGHT, dtype=np.int32)
 
 
 def _round(codes, row_steps, minus_sums, x, factor, sums=NO_FLOATS, layout=strips_of, most=OF_16):

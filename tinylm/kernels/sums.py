@@ -168,6 +168,5 @@ def multiply(x, places, scale, K, add_to=None):
         also(np.copyto, edge[:last.size], last)
         also(np.copyto, edge[last.size:], np.float32(0))
     _product(out, add_to is None, x.reshape(-1), places, np.asarray(scale, np.float32).reshape(1), edge,
-             memory.empty((threads, GROUPS * SUMS * SHORT)), memory.empty((threads, DEPTH * SHORT)),
-             memory.empty((threads, columns * SHORT)), memory.empty((threads, columns * SHORT)), parts)
+             *(memory.for_threads(threads, size * SHORT) for size in (GROUPS * SUMS, DEPTH, columns, columns)), parts)
     return out

@@ -36,10 +36,10 @@ def _norm_shift(part, thread, out, codes, minus_sums, steps, normed, mean, rstd,
                 scratch, parts):
     """normed = norm of inp (B, T, C), and out its shift, or where codes are wanted 8-bit codes of that.
 
-    scratch    (threads, 2, C): the token before a part's first one, which another part normalises, and a shift
+    scratch    (threads, 2, C or more): the token before a part's first one, which another part normalises, and a shift
     """
     B, T, _ = inp.shape
-    other, mixed = scratch[thread, 0], scratch[thread, 1]
+    other, mixed = scratch[thread, 0, :inp.shape[2]], scratch[thread, 1, :inp.shape[2]]
     low, high = B * T * part // parts, B * T * (part + 1) // parts
     if low < high and low % T:
         _forward_row(other, inp[low // T, low % T - 1], weight, bias, eps)
@@ -108,7 +108,7 @@ def norm_shift(inp, weight, bias, mix, before=None, eps=1e-5, operand=False):
     out = quantized_for(inp.shape) if operand else memory.empty(inp.shape)
     places = (_NO_TOKENS, *out.rows.filled) if operand else (out, *bytes_for(0, 0).filled)
     _norm_shift(*places, normed, mean, rstd, inp, weight, NONE if bias is None else bias, before, _share(mix), eps,
-                memory.empty((threads_of(parts), 2, C)), parts)
+                memory.for_threads(threads_of(parts), 2, C), parts)
     norm = LayerNormCache(inp, weight, bias, mean.reshape(B, T, 1), rstd.reshape(B, T, 1))
     return out, (norm, TokenShiftCache(normed, mix, before))
 

@@ -312,8 +312,8 @@ def _raised(codes, by):
     (K, N), parts = codes.shape, parts_for(codes.size)
     across = -(-N // WIDE) * WIDE
     panels = memory.empty(across * -(-K // 4), np.int32)
-    _raise_columns(panels, codes, by, np.full(N, -by, np.int8), memory.empty((threads_of(parts), across), np.int32),
-                   parts)
+    _raise_columns(panels, codes, by, np.full(N, -by, np.int8),
+                   memory.for_threads(threads_of(parts), across, dtype=np.int32), parts)
     return panels
 
 
@@ -415,7 +415,7 @@ _NOTHING, _UNSCALED = (np.zeros(WIDE, np.float32), 0, 0), np.ones(1, np.float32)
 
 def _room_for_totals(parts):
     """See `_tile_bytes`."""
-    return memory.empty((threads_of(parts), ROWS * WIDE + 16), np.int32)
+    return memory.for_threads(threads_of(parts), ROWS * WIDE + 16, dtype=np.int32)
 
 
 def _multiply_bytes(a, minus_sums, steps, scale, strips, panels, M, N, K, add_to):
