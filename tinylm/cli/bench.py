@@ -173,6 +173,7 @@ def _trainer(name: str, vocab: int, given: dict, backend: str, threads: int, own
     """A trainer of the preset on random tokens: the text makes no difference to the speed."""
     import numpy as np
 
+    from ..models import describe
     from ..models.base import checked_precision
     from ..ops.random import generator
     from ..train.loop import Trainer, TrainingData
@@ -185,8 +186,9 @@ def _trainer(name: str, vocab: int, given: dict, backend: str, threads: int, own
         rng = generator(0, "bench", step, micro)
         return tuple(rng.integers(0, model.config.vocab, size, np.int32) for _ in range(2))
 
-    ones = np.ones(model.config.vocab, np.int64)
-    data = TrainingData("random tokens", "", "", "", ones, ones, 1, batch, [batch(0, 0)])
+    ones, texts = np.ones(model.config.vocab, np.int64), describe.texts_at_once(model, *size)
+    validation = [tuple(part[:texts] for part in batch(0, 0))]
+    data = TrainingData("random tokens", "", "", "", ones, ones, 1, batch, validation)
     return Trainer(model=model, data=data, config=options, f=operations(backend), threads=threads)
 
 

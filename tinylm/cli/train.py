@@ -161,13 +161,14 @@ def _model(options: config.Config, dataset):
 
 def _training_data(dataset, options: config.Config, model):
     """The text as the loop wants it.   Raises DataMissing where it is shorter than the context"""
+    from ..models import describe
     from ..text.batches import batch, windows
     from ..train.floor import FloorCheck
     from ..train.loop import TrainingData
     recipe, tok, context = options.recipe, dataset.tokenizer, model.config.context
     draw = functools.partial(_draw, batch, dataset.train, options.setup.seed, recipe.batch_size, context)
     batch(dataset.train, 0, 0, 1, context)  # says so where the text is too short
-    rows = max(1, min(recipe.batch_size, 32))
+    rows = min(describe.texts_at_once(model, recipe.batch_size, context), 32)  # in the memory that training has
     floor = dataset.floor and FloorCheck(dataset.floor.bits_per_byte, dataset.floor.standard_error,
                                          dataset.meta["splits"]["val"]["bytes"])
     return TrainingData(
