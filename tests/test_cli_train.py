@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tinylm import config
 from tinylm.cli.main import main
-from tinylm.train import checkpoint, rundir
+from tinylm.models import describe
+from tinylm.train import checkpoint, loop, rundir
 
 TINY = ["--config", "tiny.toml", "--backend", "numpy", "--data", "text.txt"]
 TABLES = """[model]
@@ -117,6 +118,16 @@ def test_a_dry_run_says_and_writes_nothing(place, say, monkeypatch):
     code, out, err = say(*TINY, "--dry-run", "--time-budget", "10s")
     assert code == 0 and "Chinchilla" in out and f"{answer['parameters']:,} parameters" in out
     assert sorted(p.name for p in place.iterdir()) == ["cache", "text.txt", "tiny.toml"]
+
+
+def test_text_is_validated_as_many_at_a_time_as_a_part_of_a_batch_has(place, say, monkeypatch):
+    seen, evaluate = set(), loop.Trainer._evaluate
+    monkeypatch.setattr(describe, "AT_ONCE", 2 * 16 * 16)  # two texts of the four of a batch
+    monkeypatch.setattr(loop.Trainer, "_evaluate", lambda trainer, validation: seen.update(
+        inputs.shape for inputs, _, _ in validation) or evaluate(trainer, validation))
+    code, _, err = say(*TINY, "--out", "run")
+    assert code == 0, err
+    assert seen == {(2, 16), (1, 4)}  # 100 tokens: six texts and the rest
 
 
 def test_a_ternary_model_of_byte_pairs_from_training_to_text(place, say, capsys):

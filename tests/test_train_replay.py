@@ -217,3 +217,16 @@ def test_preparing_keeps_no_memory(monkeypatch):
     made.prepare()
     assert lent and not made.passes.shelves
     assert {size: len(shelf) for size, shelf in memory._shelves.items()} == before
+
+
+def test_validating_needs_no_more_memory_than_a_part_of_a_batch(monkeypatch):
+    """A batch of 64 texts trained in parts once needed memory for 32 of them, to validate."""
+    monkeypatch.setattr(describe, "AT_ONCE", 2 * 64 * 96)
+    made = bench._trainer("gpt-tiny", 65, {"context": 64, "batch_size": 16}, "numba", 1)
+    assert made.texts == 2
+    made.prepare()
+    steps(made, range(1, 4))
+    lent, fresh = [], memory._fresh
+    monkeypatch.setattr(memory, "_fresh", lambda size: lent.append(size) or fresh(size))
+    made._evaluate(made._validation)
+    assert sum(lent) <= made.texts * made.context * made.model.config.channels * 4
