@@ -189,7 +189,7 @@ class Recipe:
     steps: int | None = option(None, whole(1, 10**9), "Optimizer steps.")
     tokens: int | None = option(None, whole(1, 10**15), "Training tokens instead of steps: 20M.")
     time_budget: float | None = option(None, duration, "Train for this long: 60s, 5m, 1h30m.")
-    batch_size: int = option(12, whole(1, 10**6), "Sequences in a batch.")
+    batch_size: int = option(12, whole(1, 10**6), "Sequences in a batch; a large one is worked on in parts.")
     accumulate: int = option(1, whole(1, 10**6), "Batches whose gradients make one step.")
     lr: float = option(1e-3, number(0, 10, above=True), "Highest learning rate.")
     min_lr: float = option(0.0, number(0, 10), "Where the cosine ends.")
