@@ -173,7 +173,7 @@ def _print_info(answer: dict, axes: dict[str, int]) -> None:
              ("", _size(size["gradients"]), "gradients"),
              ("", _size(size["optimizer"]), "optimizer: Adam's two moments"),
              ("", _size(size["activations"]),
-              "activations kept for backward: "
+              "activations for backward: "
               + f"{answer['texts_at_once']} of " * (answer["texts_at_once"] < answer["batch_size"])
               + f"B {answer['batch_size']} × T {answer['context']} ({answer['backend']})")]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
