@@ -362,6 +362,26 @@ def test_a_bad_gradient_stops_the_run_and_is_named(tmp_path):
         assert np.array_equal(kept["inputs"][micro], inputs) and np.array_equal(kept["targets"][micro], targets)
 
 
+def test_the_part_in_which_a_layer_went_bad_is_looked_at(tmp_path, monkeypatch):
+    """The last of four parts: its token alone has a bad embedding, and the place is counted within the part."""
+    monkeypatch.setattr(describe, "AT_ONCE", T * model().config.channels)
+    made = trainer(tmp_path / "run", dropout=0.0)
+    inputs, targets = made.data.batch(11, 0)
+    forward = made.model.embedding.forward
+
+    def spoil(tokens, run, *start):
+        out = forward(tokens, run, *start)
+        if made.step == 10 and np.array_equal(tokens, inputs[3:]):
+            out[0, 5] = np.nan
+        return out
+    made.model.embedding.forward = spoil
+    with pytest.raises(Diverged, match=r"step 11: the loss is not finite; .* at row 0, position 5"):
+        list(made.events())
+    kept = load_file(tmp_path / "run" / "batch-11.safetensors")
+    assert kept["inputs"].shape == (4, 1, T) and np.array_equal(kept["inputs"].reshape(4, T), inputs)
+    assert np.array_equal(kept["targets"].reshape(4, T), targets)
+
+
 def test_of_several_bad_gradients_the_first_computed_is_named(tmp_path):
     made = trainer(tmp_path / "run")
     poisoned(made, "embedding.tokens", 2)

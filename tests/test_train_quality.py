@@ -16,6 +16,7 @@ import tinylm.kernels as kernels
 import tinylm.ops as ops
 from tinylm import models
 from tinylm.layers import Parameter, Parameters
+from tinylm.models import describe
 from tinylm.train import checkpoint
 from tinylm.train.events import Logged
 from tinylm.train.quality import TernaryQuality, gradient_norms
@@ -117,6 +118,17 @@ def test_the_lines_say_what_became_of_the_weights(whole):
         assert np.hypot(*line["grad_norms"].values()) == pytest.approx(line["grad_norm"], rel=1e-5)
     assert all(line.keys().isdisjoint({"ternary", "grad_norms"}) for line in toys.numbers(folder)
                if line["split"] == "val")
+
+
+def test_gradient_norms_are_of_the_mean_of_all_parts(tmp_path, monkeypatch):
+    made, _ = toys.train(tmp_path / "whole", logging(10))
+    monkeypatch.setattr(describe, "AT_ONCE", 2 * toys.T * made.model.config.channels)
+    made, _ = toys.train(tmp_path / "parts", logging(10, accumulate=2))
+    assert made.passes_per_step == toys.B  # two batches of B / 2 parts
+    for line in toys.numbers(tmp_path / "parts"):
+        if "grad_norms" in line:
+            assert np.hypot(*line["grad_norms"].values()) == pytest.approx(line["grad_norm"], rel=1e-5)
+    assert any("grad_norms" in line for line in toys.numbers(tmp_path / "parts"))
 
 
 @settings(max_examples=12)

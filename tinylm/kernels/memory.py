@@ -138,6 +138,8 @@ def for_threads(threads, *shape, dtype=np.float32) -> np.ndarray:
     Threads that write to one line take it from each other each time.
     """
     *before, last = shape
-    last = -(-last * np.dtype(dtype).itemsize // _ALIGNMENT) * _ALIGNMENT // np.dtype(dtype).itemsize
+    line = _ALIGNMENT // np.dtype(dtype).itemsize
+    last = -(-last // line) * line
     size = threads * math.prod(before) * last
-    return empty(max(size, SMALL), dtype)[:size].reshape(threads, *before, last)
+    # No less than what `empty` puts at the beginning of a line.
+    return empty(max(size, SMALL // _ALIGNMENT * line), dtype)[:size].reshape(threads, *before, last)
