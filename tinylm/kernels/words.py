@@ -377,40 +377,90 @@ def _tile_bytes(out, io, ldo, begin, ist, lds, a, ia, rs, ks, b, ib, words, minu
 
 
 @serial
-def _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, strips, b, M, N, K, totals, first, last, left,
-                 right):
-    """As `matmul._share`.   steps (chunks, M or more): one chunk where a lies in rows, else one for each CHUNK of k"""
-    tiles, count = (M + ROWS - 1) // ROWS, (K + 3) // 4
-    for chunk in range(steps.shape[0]):
-        words = min(CHUNK_WORDS, count - chunk * CHUNK_WORDS) if strips else count
-        for t in range(first, last):
-            row = t * ROWS
-            ia, rs, ks, im = row * count, count, NEXT, row
-            if strips:
-                ia, rs, ks = (chunk * tiles + t) * BYTE_STRIP, NEXT, ROWS_APART
-                im = ia + BYTE_SUMS
-            for column in range(left, right, WIDE):
-                at = row * N + column
-                if not strips:
-                    ask_tile(a, ia + ROWS * rs, rs, words, ALONE, (column - left) // WIDE)
-                ask_rows(out, at, N, ROWS)  # for what comes after the products
-                begin, ist, step = start, row * lds + column * css, lds
-                if chunk > 0:  # go on from what the chunks before this one have left
-                    begin, ist, step = out, at, N
-                _tile_bytes(out, at, N, begin, ist, step, a, ia, rs, ks, b,
-                            column * count + chunk * CHUNK_WORDS * WIDE, words, minus_sums, im, steps[chunk], scale,
-                            totals, row, min(ROWS, M - row), min(WIDE, N - column))
+def _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, K, totals, first, last, left, right):
+    """As `matmul._share`.   steps (M or more)"""
+    count = (K + 3) // 4
+    for t in range(first, last):
+        row = t * ROWS
+        for column in range(left, right, WIDE):
+            at = row * N + column
+            ask_tile(a, (row + ROWS) * count, count, count, ALONE, (column - left) // WIDE)
+            ask_rows(out, at, N, ROWS)  # for what comes after the products
+            _tile_bytes(out, at, N, start, row * lds + column * css, lds, a, row * count, count, NEXT, b,
+                        column * count, count, minus_sums, row, steps, scale, totals, row, min(ROWS, M - row),
+                        min(WIDE, N - column))
 
 
 @parallel
-def _product_bytes(part, thread, out, start, lds, css, a, minus_sums, steps, scale, strips, b, M, N, K, totals,
-                   columns, parts):
+def _product_bytes(part, thread, out, start, lds, css, a, minus_sums, steps, scale, b, M, N, K, totals, columns,
+                   parts):
     first, last, left, right = block_of(part, parts, columns, M, N)
-    _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, strips, b, M, N, K, totals[thread], first, last,
-                 left, right)
+    _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, K, totals[thread], first, last, left,
+                 right)
 
 
-_NOTHING, _UNSCALED = (np.zeros(WIDE, np.float32), 0, 0), np.ones(1, np.float32)
+@inlined
+def _go_on(found, begin, ist, columns, chunk, total, a, minus, steps, row):
+    """What chunks before this one have left, or row `begin` with the first, + (total + a[minus]) steps[chunk, row]."""
+    exact = to_float(add(take_bytes(integers(), total), spread_integer(a, minus)))
+    return multiply_add(get(begin, ist, wide(), columns) if chunk == 0 else found, exact,
+                        spread(steps[chunk], row, wide()))
+
+
+@inlined
+def _tile_byte_strips(out, io, ldo, begin, ist, lds, a, ia, between, b, ib, words, steps, row, rows, columns):
+    """`matmul.tile` for a strip of bytes in each chunk of k, `between` words apart; steps[:, row ...] are of its rows.
+
+    A chunk is added up in integers, and the chunks in registers, too.
+    """
+    f0, f1, f2, f3, f4, f5 = wide(), wide(), wide(), wide(), wide(), wide()
+    last = rows - 1
+    for chunk in range(steps.shape[0]):
+        at, to = ia + chunk * between, ib + chunk * CHUNK_WORDS * WIDE
+        c0, c1, c2, c3, c4, c5 = byte_sums(), byte_sums(), byte_sums(), byte_sums(), byte_sums(), byte_sums()
+        for k in range(min(CHUNK_WORDS, words - chunk * CHUNK_WORDS)):
+            x, ak = load_integers(b, to + k * WIDE), at + k * ROWS
+            c0 = add_bytes(c0, x, spread_integer(a, ak))
+            c1 = add_bytes(c1, x, spread_integer(a, ak + 1))
+            c2 = add_bytes(c2, x, spread_integer(a, ak + 2))
+            c3 = add_bytes(c3, x, spread_integer(a, ak + 3))
+            c4 = add_bytes(c4, x, spread_integer(a, ak + 4))
+            c5 = add_bytes(c5, x, spread_integer(a, ak + 5))
+        im = at + BYTE_SUMS
+        f0 = _go_on(f0, begin, ist, columns, chunk, c0, a, im, steps, row)
+        f1 = _go_on(f1, begin, ist + min(1, last) * lds, columns, chunk, c1, a, im + 1, steps, row + 1)
+        f2 = _go_on(f2, begin, ist + min(2, last) * lds, columns, chunk, c2, a, im + 2, steps, row + 2)
+        f3 = _go_on(f3, begin, ist + min(3, last) * lds, columns, chunk, c3, a, im + 3, steps, row + 3)
+        f4 = _go_on(f4, begin, ist + min(4, last) * lds, columns, chunk, c4, a, im + 4, steps, row + 4)
+        f5 = _go_on(f5, begin, ist + min(5, last) * lds, columns, chunk, c5, a, im + 5, steps, row + 5)
+    put(out, io, f0, columns)
+    if rows > 1:
+        put(out, io + ldo, f1, columns)
+    if rows > 2:
+        put(out, io + 2 * ldo, f2, columns)
+    if rows > 3:
+        put(out, io + 3 * ldo, f3, columns)
+    if rows > 4:
+        put(out, io + 4 * ldo, f4, columns)
+    if rows > 5:
+        put(out, io + 5 * ldo, f5, columns)
+
+
+@parallel
+def _product_byte_strips(part, out, start, lds, css, a, steps, b, M, N, K, columns, parts):
+    """As `_product_bytes`, for a in strips.   steps (chunks, M or more)"""
+    first, last, left, right = block_of(part, parts, columns, M, N)
+    between, count = (M + ROWS - 1) // ROWS * BYTE_STRIP, (K + 3) // 4
+    for column in range(left, right, WIDE):
+        for t in range(first, last):
+            row = t * ROWS
+            at = row * N + column
+            ask_rows(out, at, N, ROWS)  # for what comes after the products of the first chunk
+            _tile_byte_strips(out, at, N, start, row * lds + column * css, lds, a, t * BYTE_STRIP, between, b,
+                              column * count, count, steps, row, min(ROWS, M - row), min(WIDE, N - column))
+
+
+_NOTHING = np.zeros(WIDE, np.float32), 0, 0
 
 
 def _room_for_totals(parts):
@@ -418,12 +468,9 @@ def _room_for_totals(parts):
     return memory.for_threads(threads_of(parts), ROWS * WIDE + 16, dtype=np.int32)
 
 
-def _multiply_bytes(a, minus_sums, steps, scale, strips, panels, M, N, K, add_to):
-    out, (rows, columns) = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, K, PIECES, 1)
-    flat = out.reshape(-1)
-    _product_bytes(flat, *(_NOTHING if add_to is None else (flat, N, 1)), a, minus_sums, steps, scale, strips, panels,
-                   M, N, K, _room_for_totals(rows * columns), columns, rows * columns)
-    return out
+def _start_of(add_to):
+    """The start of a product: see `matmul._share`."""
+    return _NOTHING if add_to is None else (add_to.reshape(-1), add_to.shape[1], 1)
 
 
 def multiply_bytes(a, scale, panels, N, add_to=None):
@@ -432,22 +479,26 @@ def multiply_bytes(a, scale, panels, N, add_to=None):
     What is scaled is exact.
     """
     M, count = a.words.shape
-    return _multiply_bytes(a.words.reshape(-1), a.minus_sums, a.steps.reshape(1, -1),
-                           np.asarray(scale, np.float32).reshape(1), False, panels, M, N, 4 * count, add_to)
+    out, (rows, columns) = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, 4 * count, PIECES, 1)
+    parts = rows * columns
+    _product_bytes(out.reshape(-1), *_start_of(add_to), a.words.reshape(-1), a.minus_sums, a.steps.reshape(-1),
+                   np.asarray(scale, np.float32).reshape(1), panels, M, N, 4 * count, _room_for_totals(parts), columns,
+                   parts)
+    return out
 
 
 def multiply_byte_strips(a, panels, N, add_to=None):
     """out (M, N) = a^T b, added to an array if one is given: a (K, M) as `BothWays` in strips of bytes, b in
     `byte_panels`.   What a chunk of k gives is exact.
     """
-    (K, M), words = a.shape, a.columns.view(np.int32)
-    if not K and add_to is None:
-        out = memory.empty((M, N))
+    K, M = a.shape
+    out, (rows, columns) = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, K, PIECES, 1)
+    if K:
+        _product_byte_strips(out.reshape(-1), *_start_of(add_to), a.columns.view(np.int32), a.column_steps, panels, M,
+                             N, K, columns, rows * columns)
+    elif add_to is None:
         also(np.copyto, out, _ZERO)
-        return out
-    if not K:
-        return add_to
-    return _multiply_bytes(words, words, a.column_steps, _UNSCALED, True, panels, M, N, K, add_to)
+    return out
 
 
 @parallel
@@ -465,8 +516,8 @@ def _product_bytes_both(part, thread, start, a, a_minus_sums, a_steps, scale, b,
         tops[:] = 0
         for t in range((rows + ROWS - 1) // ROWS):
             ask(inp, (low + t * ROWS) * N, min(ROWS, rows - t * ROWS) * N)  # for what comes after the product
-            _share_bytes(flat, start, FIRST, FIRST, a[low * count:], a_minus_sums[low:], a_steps[:, low:], scale,
-                         False, b, rows, N, K, totals[thread], t, t + 1, FIRST, N)
+            _share_bytes(flat, start, FIRST, FIRST, a[low * count:], a_minus_sums[low:], a_steps[low:], scale,
+                         b, rows, N, K, totals[thread], t, t + 1, FIRST, N)
             for n in range(t * ROWS, min(rows, t * ROWS + ROWS)):
                 squared_relu_backward_in_place(x[n], inp[low + n])
                 take_row(codes, code_steps, minus_sums, sums, tops, low + n, x[n], factor)
@@ -481,7 +532,7 @@ def multiply_bytes_both(a, scale, panels, inp, factor):
     (M, N), count = inp.shape, a.words.shape[1]
     codes, (words, steps, places), most = bytes_for(M, N), *gradient_room(M, N)
     parts = len(steps)
-    _product_bytes_both(_NOTHING[0], a.words.reshape(-1), a.minus_sums, a.steps.reshape(1, -1),
+    _product_bytes_both(_NOTHING[0], a.words.reshape(-1), a.minus_sums, a.steps.reshape(-1),
                         np.asarray(scale, np.float32).reshape(1), panels, M, N, 4 * count, inp, codes.codes,
                         codes.steps.reshape(1, -1), codes.minus_sums, NO_FLOATS, words, steps, most, factor, *places,
                         scratch_for(parts, N), memory.empty((threads_of(parts), CHUNK * N)), _room_for_totals(parts),
