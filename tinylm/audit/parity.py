@@ -634,7 +634,8 @@ def _bound_quantize(c, want):
 
 def _draw_bitlinear(rng, B, T, K, M, bits, tokens, weights, precision):
     return {"inp": _draw_activations(rng, B, T, K, tokens), "weight": _draw_weight(rng, M, K, weights), "bits": bits,
-            "dout": _normal(rng, B, T, M), "dweight": _normal(rng, M, K), "precision": precision}
+            "dout": _normal(rng, B, T, M), "dweight": _normal(rng, M, K), "residual": _normal(rng, B, T, M),
+            "precision": precision}
 
 
 def _run_bitlinear(f, c):
@@ -648,12 +649,14 @@ def _run_bitlinear(f, c):
 
     with autocast(c["precision"]):
         out, cache = forward()
+        inp, residual = (_single(c[name]) if c["bits"] else c[name] for name in ("inp", "residual"))
+        added, _ = f.bitlinear_forward(inp, ternary, c["bits"], residual)
         dout = _single(c["dout"]) if _in_bytes(c) else c["dout"]
         dinp, dweight = f.bitlinear_backward(dout, cache)
         into = c["dweight"].copy()
         returned = f.bitlinear_backward(dout, forward()[1], add_to=(into,))[1]
     _expect(returned is into, "bitlinear_backward with add_to should return that array as dweight")
-    return {"out": out.copy(), "dinp": dinp, "dweight": dweight, "dweight added": into}
+    return {"out": out.copy(), "out added": added, "dinp": dinp, "dweight": dweight, "dweight added": into}
 
 
 def _in_bytes(c):
@@ -677,7 +680,8 @@ def _bound_bitlinear(c, want):
         drows = _single(dout) * factor
         in_bytes = c["bits"] and precision() == "int8"
         dweight = np.abs(round_fixed(drows, 0, LARGEST_CODE) if in_bytes else rounded(drows, 0)).T @ np.abs(values)
-    return {"out": 0.0 if c["bits"] else out.reshape(want["out"].shape),
+    out = 0.0 if c["bits"] else out.reshape(want["out"].shape)
+    return {"out": out, "out added": 0.0 if c["bits"] else out + gamma(1) * np.abs(want.get("out added", 0.0)),
             "dinp": 0.0 if _in_bytes(c) else dinp.reshape(c["inp"].shape),
             "dweight": gamma(n + 3) * dweight, "dweight added": gamma(n + 4) * (dweight + np.abs(c["dweight"]))}
 

@@ -14,6 +14,7 @@ from .matmul import FEW_ROWS, both_ways, matmul, pack, pack_scaled, scale_rows
 from .optimizer import CHUNK
 from .quantize import Quantized, bytes_for, quantize_row
 from .recording import also, contiguous
+from .residual import add
 from .rounding import a_chunk_for_each_thread, gradient_columns, quantize_both, strips_are_bytes
 from .rows import parts_for
 from .simd import SHORT
@@ -160,17 +161,24 @@ def bitlinears_forward(inp, ternaries, activation_bits=0):
     For activation_bits 8 the products are of bytes: exact, and the same at every precision.  Codes are int8, and inp
     may be `Quantized`.
     """
+    return _forward(inp, ternaries, activation_bits, [None] * len(ternaries))
+
+
+def _forward(inp, ternaries, activation_bits, residuals):
+    """`bitlinears_forward`, each product added to its residual (N, M) if that is not None."""
     for codes, _ in ternaries:
         shapes.linear(inp, codes, None)
     inp_scale, K = None, inp.shape[-1]
     if activation_bits:
         rows = inp.rows if isinstance(inp, Quantized) else _quantized(contiguous(inp).reshape(-1, K))
-        outs = [_product_of_bytes(rows, ternary) for ternary in ternaries]
+        outs = [_product_of_bytes(rows, ternary, residual)
+                for ternary, residual in zip(ternaries, residuals, strict=True)]
         inp_scale = rows.steps.reshape(*inp.shape[:-1], 1)
         inp = rows.codes[:, :K].reshape(inp.shape)
     else:
         inp = contiguous(inp)
-        outs = [_product(inp.reshape(-1, K), ternary, True) for ternary in ternaries]
+        outs = [_added(_product(inp.reshape(-1, K), ternary, True), residual)
+                for ternary, residual in zip(ternaries, residuals, strict=True)]
     return ([out.reshape(*inp.shape[:-1], out.shape[-1]) for out in outs],
             [BitLinearCache(inp, inp_scale, ternary) for ternary in ternaries])
 
@@ -186,15 +194,19 @@ def _product(rows, ternary, transposed, add_to=None):
     return matmul(rows, codes, transpose_b=transposed, row_scale=_one(scale), add_to=add_to)
 
 
-def _product_of_bytes(quantized, ternary):
+def _added(out, residual):
+    return out if residual is None else add(residual, out)
+
+
+def _product_of_bytes(quantized, ternary, residual):
     codes, scale = ternary
     N = len(quantized.words)
     if N > FEW_ROWS:
-        return multiply_bytes(quantized, scale, ternary_panels(codes, True), len(codes))
+        return multiply_bytes(quantized, scale, ternary_panels(codes, True), len(codes), start=residual)
     out, steps = memory.empty((N, len(codes))), memory.empty(N)
     also(np.multiply, quantized.steps, scale, steps)
     _few_tokens(out, quantized.codes, steps, codes, parts_for(codes.size))
-    return out
+    return _added(out, residual)
 
 
 def _packed_inputs(values, factor):
@@ -266,9 +278,12 @@ def feed_forward_gradients(dout, down, hidden, up, add_to=None):
     return dinp.reshape(shape), dup, ddown
 
 
-def bitlinear_forward(inp, ternary, activation_bits=0):
+def bitlinear_forward(inp, ternary, activation_bits=0, residual=None):
     """See `tinylm.ops.bitlinear_forward`; float32."""
-    (out,), (cache,) = bitlinears_forward(inp, (ternary,), activation_bits)
+    if residual is not None:
+        shapes.residual(residual, (*inp.shape[:-1], len(ternary.codes)))
+        residual = contiguous(residual).reshape(-1, residual.shape[-1])
+    (out,), (cache,) = _forward(inp, (ternary,), activation_bits, (residual,))
     return out, cache
 
 

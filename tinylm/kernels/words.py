@@ -325,10 +325,13 @@ def _add_up(totals, r, sums, fresh):
 
 @inlined
 def _finish_bytes(out, at, begin, ist, total, minus, im, steps, scale, row, columns):
-    """out = begin + (total + minus[im]) steps[row] scale, for the lanes of one row."""
+    """out = begin + (total + minus[im]) steps[row] scale, for the lanes of one row.
+
+    The product is rounded before it is added, as if it were there by itself: a packed model does that.
+    """
     exact = to_float(add(total, spread_integer(minus, im)))
     step = multiply(spread(steps, row, wide()), spread(scale, 0, wide()))
-    put(out, at, multiply_add(get(begin, ist, wide(), columns), exact, step), columns)
+    put(out, at, add(get(begin, ist, wide(), columns), multiply(exact, step)), columns)
 
 
 @inlined
@@ -386,6 +389,8 @@ def _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, K, 
             at = row * N + column
             ask_tile(a, (row + ROWS) * count, count, count, ALONE, (column - left) // WIDE)
             ask_rows(out, at, N, ROWS)  # for what comes after the products
+            if lds:
+                ask_rows(start, at, N, ROWS)
             _tile_bytes(out, at, N, start, row * lds + column * css, lds, a, row * count, count, NEXT, b,
                         column * count, count, minus_sums, row, steps, scale, totals, row, min(ROWS, M - row),
                         min(WIDE, N - column))
@@ -468,20 +473,22 @@ def _room_for_totals(parts):
     return memory.for_threads(threads_of(parts), ROWS * WIDE + 16, dtype=np.int32)
 
 
-def _start_of(add_to):
-    """The start of a product: see `matmul._share`."""
-    return _NOTHING if add_to is None else (add_to.reshape(-1), add_to.shape[1], 1)
+def _start_of(start):
+    """As `matmul._share` takes it, or nothing."""
+    return _NOTHING if start is None else (start.reshape(-1), start.shape[1], 1)
 
 
-def multiply_bytes(a, scale, panels, N, add_to=None):
-    """out (M, N) = scale steps (a b), added to an array if one is given: a as `Bytes`, b in `ternary_panels`.
+def multiply_bytes(a, scale, panels, N, add_to=None, start=None):
+    """out (M, N) = start + scale steps (a b): a as `Bytes`, b in `ternary_panels`.
 
     What is scaled is exact.
+
+    add_to    start, if it is where out is to be written, too
     """
     M, count = a.words.shape
     out, (rows, columns) = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, 4 * count, PIECES, 1)
     parts = rows * columns
-    _product_bytes(out.reshape(-1), *_start_of(add_to), a.words.reshape(-1), a.minus_sums, a.steps.reshape(-1),
+    _product_bytes(out.reshape(-1), *_start_of(add_to if start is None else start), a.words.reshape(-1), a.minus_sums, a.steps.reshape(-1),
                    np.asarray(scale, np.float32).reshape(1), panels, M, N, 4 * count, _room_for_totals(parts), columns,
                    parts)
     return out

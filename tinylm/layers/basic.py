@@ -152,6 +152,16 @@ class Residual(Layer):
         run.remember(self, cache)
         return run.seen(self, inp, out)
 
+    def forward_of(self, inp, branch, run):
+        """`forward` of what branch() makes; with residual=inp it adds that itself, where nothing is dropped and nobody
+        looks on.
+        """
+        if not run.alone or self.rate and run.dropout is not None:
+            return self.forward(inp, branch(), run)
+        out = branch(residual=inp)
+        run.remember(self, None)  # no mask
+        return out
+
     def backward(self, dout, run):
         """Return (dinp, dbranch)."""
         return run.f.residual_backward(dout, run.recall(self))

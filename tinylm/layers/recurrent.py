@@ -6,6 +6,7 @@ leaves what it has seen now.  So a text may be read in pieces of any size, down 
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from ..ops.gated_conv import last_values
 from ..ops.packed import packed_shape
@@ -37,8 +38,9 @@ class BitLinear(Layer):
         """What the weight is multiplied as."""
         return run.once(self.weight.name, run.f.ternarize)
 
-    def forward(self, inp, run):
-        out, cache = run.f.bitlinear_forward(inp, self.ternary(run), self.activation_bits)
+    def forward(self, inp, run, **residual):
+        """residual: see `Residual.forward_of`"""
+        out, cache = run.f.bitlinear_forward(inp, self.ternary(run), self.activation_bits, **residual)
         run.remember(self, cache)
         return run.seen(self, inp, out)
 
@@ -147,7 +149,7 @@ class Recurrence(Layer):
     def own_parameters(self):
         return [self.bias]
 
-    def forward(self, inp, run, state=None):
+    def forward(self, inp, run, state=None, **residual):
         layers = self.forget, self.value, self.output
         gates, caches = run.f.bitlinears_forward(inp, [layer.ternary(run) for layer in layers],
                                                  self.value.activation_bits)
@@ -159,7 +161,7 @@ class Recurrence(Layer):
         if state is not None:
             state[self.name] = cache.hidden[:, -1].copy()
         normed = self.norm.forward(mixed, run, **self.proj.operand(run))
-        return run.seen(self, inp, self.proj.forward(normed, run))
+        return run.seen(self, inp, self.proj.forward(normed, run, **residual))
 
     def backward(self, dout, run):
         dmixed = self.norm.backward(self.proj.backward(dout, run), run)
@@ -225,10 +227,10 @@ class TernaryFeedForward(Layer):
     def children(self):
         return [self.up, self.down]
 
-    def forward(self, inp, run):
+    def forward(self, inp, run, **residual):
         hidden, cache = run.f.squared_relu_forward(self.up.forward(inp, run), **self.down.operand(run))
         run.remember(self, cache)
-        return run.seen(self, inp, self.down.forward(hidden, run))
+        return run.seen(self, inp, self.down.forward(hidden, run, **residual))
 
     def backward(self, dout, run):
         if run.alone:  # in one operation
@@ -257,10 +259,9 @@ class RecurrentBlock(Layer):
 
     def forward(self, inp, run, state=None):
         shifted = self.shift1.forward_of_norm(self.norm1, inp, run, state, **self.mixer.value.operand(run))
-        middle = self.residual1.forward(inp, self.mixer.forward(shifted, run, state), run)
+        middle = self.residual1.forward_of(inp, partial(self.mixer.forward, shifted, run, state), run)
         shifted = self.shift2.forward_of_norm(self.norm2, middle, run, state, **self.ffn.up.operand(run))
-        fed = self.ffn.forward(shifted, run)
-        return run.seen(self, inp, self.residual2.forward(middle, fed, run))
+        return run.seen(self, inp, self.residual2.forward_of(middle, partial(self.ffn.forward, shifted, run), run))
 
     def backward(self, dout, run):
         dmiddle, dfed = self.residual2.backward(dout, run)

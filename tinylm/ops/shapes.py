@@ -19,6 +19,12 @@ def same(**arrays: np.ndarray) -> None:
         raise ShapeError("these should have one shape: " + ", ".join(f"{n} {s}" for n, s in shapes.items()))
 
 
+def residual(residual: np.ndarray, wanted: tuple[int, ...]) -> None:
+    """What a result of the wanted shape is added to.  Raises ShapeError."""
+    if residual.shape != wanted:
+        raise ShapeError(f"residual is {residual.shape}, but what is added to it {wanted}")
+
+
 def linear(inp: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> None:
     """inp (..., K), weight (M, K), bias (M,) or None.  Raises ShapeError."""
     if weight.ndim != 2 or inp.shape[-1] != weight.shape[1]:

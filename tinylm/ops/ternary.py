@@ -51,12 +51,13 @@ class BitLinearCache(NamedTuple):
     ternary: Ternary
 
 
-def bitlinear_forward(inp, ternary, activation_bits=0):
+def bitlinear_forward(inp, ternary, activation_bits=0, residual=None):
     """out = inp W_q^T, W_q = scale * codes; with activation_bits 8, inp is quantised per token first.
 
     With 8 bits the product is one of integers below 2^24 in magnitude (for K up to 130,000), which float32
     holds exactly: no order of summation can change a bit of it.
 
+    residual  (..., M): what out is added to, if anything
     Shapes    inp (..., K), ternary (M, K) -> out (..., M)
     Caches    what was multiplied
     Raises    ShapeError
@@ -67,9 +68,14 @@ def bitlinear_forward(inp, ternary, activation_bits=0):
     weight = codes.astype(inp.dtype)
     if activation_bits:
         values, inp_scale = quantize_activations(inp)
-        return values @ weight.T * (inp_scale * scale), BitLinearCache(values, inp_scale, ternary)
-    out = matmul(inp.reshape(-1, inp.shape[-1]), weight, transpose_b=True).reshape(*inp.shape[:-1], len(codes)) * scale
-    return out, BitLinearCache(inp, None, ternary)
+        out, cache = values @ weight.T * (inp_scale * scale), BitLinearCache(values, inp_scale, ternary)
+    else:
+        out = matmul(inp.reshape(-1, inp.shape[-1]), weight, transpose_b=True) * scale
+        out, cache = out.reshape(*inp.shape[:-1], len(codes)), BitLinearCache(inp, None, ternary)
+    if residual is None:
+        return out, cache
+    shapes.residual(residual, out.shape)
+    return residual + out, cache
 
 
 def bitlinear_backward(dout, cache, add_to=None):
