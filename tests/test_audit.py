@@ -864,7 +864,7 @@ def test_a_ternary_kernel_that_is_wrong_at_one_precision_is_found_there(mutant, 
     assert failed == [f"kernels.model.{chosen}"]
 
 
-def shifted_from_the_token_after(*inputs, good=kernels.norm_shift):
+def shifted_from_the_token_after(*inputs, good=kernels.norm_shift_forward):
     out, caches = good(*inputs)
     return np.roll(out, -1, 1), caches
 
@@ -881,7 +881,7 @@ def other_statistics(*inputs, operand=False, good=kernels.headnorm_forward):
 
 
 @pytest.mark.parametrize(("name", "wrong", "bits"), [
-    ("norm_shift", shifted_from_the_token_after, 0), ("headnorm_forward", other_statistics, 8),
+    ("norm_shift_forward", shifted_from_the_token_after, 0), ("headnorm_forward", other_statistics, 8),
     ("feed_forward_gradients", without_the_second_half, 8)])
 def test_what_works_only_where_nobody_looks_is_tied_to_what_checks_see(name, wrong, bits, monkeypatch):
     model = models.build("thunderbolt", SMALL | {"activation_bits": bits})

@@ -99,6 +99,11 @@ def _token_shift(rng, B, T, C, before):
             {"before": rng.standard_normal((B, C)) if before else None})
 
 
+def _norm_shift(rng, B, T, C, bias, before):
+    inputs, _ = _layernorm(rng, B, T, C, bias)
+    return inputs | {"mix": rng.standard_normal(C)}, {"before": rng.standard_normal((B, C)) if before else None}
+
+
 def _headnorm(rng, B, T, H, D):
     inputs, _ = _layernorm(rng, B, T * H, D, False)
     return {"inp": inputs["inp"].reshape(B, T, H * D), "heads": np.array(H), "weight": rng.standard_normal(H * D),
@@ -125,6 +130,8 @@ OPERATIONS = {
                                  "C": SIZE, "state": st.booleans(), "lower": st.sampled_from([0.0, 0.45, 0.9]),
                                  "gates": st.sampled_from([0.0, -60.0, 60.0])}),
     "token_shift": (_token_shift, THREE | {"before": st.booleans()}),
+    "norm_shift": (_norm_shift, {"B": SIZE, "T": SIZE, "C": st.integers(2, 5), "bias": st.booleans(),
+                                 "before": st.booleans()}),
     "headnorm": (_headnorm, {"B": SIZE, "T": SIZE, "H": st.integers(1, 3), "D": st.integers(2, 5)}),
     "attention": (_attention, {"B": st.integers(1, 2), "T": SIZE, "H": st.integers(1, 3), "D": st.integers(1, 3),
                                "rate": st.sampled_from([0.0, 0.2, 0.5]), "scale": st.sampled_from([None, 1.0]),
@@ -208,8 +215,8 @@ def test_a_relu_between_two_maps_that_goes_back_wrongly(wrong):
     assert not gradients.operation(*_two_maps(wrong), _whole_numbers(rng), rng).ok
 
 
-@pytest.mark.parametrize("name", ["linear", "layernorm", "embedding", "linear_cross_entropy",
-                                  "headnorm", "bitlinear", "recurrence", "token_shift", "rmsnorm", "gated_conv"])
+@pytest.mark.parametrize("name", ["linear", "layernorm", "embedding", "linear_cross_entropy", "headnorm", "bitlinear",
+                                  "recurrence", "token_shift", "norm_shift", "rmsnorm", "gated_conv"])
 @given(data=st.data(), seed=SEED)
 def test_add_to_adds_to_what_is_there(name, data, seed):
     make, sizes = OPERATIONS[name]
@@ -218,7 +225,7 @@ def test_add_to_adds_to_what_is_there(name, data, seed):
     forward, backward = pair(name)
     out, cache = (forward(ops) if name in THROUGH_ROUNDINGS else forward)(*inputs.values(), **options)
     one = "bitlinear", "recurrence", "token_shift", "rmsnorm", "gated_conv"
-    dout, n = rng.standard_normal(out.shape), 1 if name in one else 2
+    dout, n = rng.standard_normal(out.shape), 1 if name in one else 3 if name == "norm_shift" else 2
     plain = backward(dout, cache)[-n:]
     before = [None if g is None else rng.standard_normal(g.shape) for g in plain]
     into = tuple(None if g is None else g.copy() for g in before)
@@ -405,6 +412,14 @@ MUTANTS = {
         "dbias of the last step": fourth(lambda d, c, g: ops.recurrence_backward(d, c)[0][:, -1].sum(0)),
         "dbias a mean over time": fourth(lambda d, c, g: g / d.shape[1]),
         "dbias missing": fourth(lambda d, c, g: None),
+    }),
+    "norm_shift": ({"B": 2, "T": 4, "C": 3, "bias": True, "before": True}, {
+        "the shift of what enters the norm": fourth(lambda d, c, g: ops.token_shift_backward(
+            d, ops.token_shift.TokenShiftCache(c.norm.inp, c.mix, c.before))[1]),
+        "without the bias": fourth(lambda d, c, g: ops.norm_shift_backward(
+            d, c._replace(norm=c.norm._replace(bias=0 * c.norm.bias)))[3]),
+        "the shift left out": lambda good: lambda d, c: (*ops.layernorm_backward(d, c.norm), good(d, c)[3]),
+        "what came before ignored": lambda good: lambda d, c: good(d, c._replace(before=0 * c.before)),
     }),
     "token_shift": ({"B": 2, "T": 4, "C": 3, "before": True}, {
         "shift not reversed": first(lambda d, c, g: d * _share(c) + ops.token_shift._shifted(

@@ -207,12 +207,12 @@ def test_codes_made_on_the_way_are_those_made_afterwards(started, seed, texts, D
     for parts in {1, 2, texts[0] * texts[1]}:  # which begin at any token
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys.modules["tinylm.kernels.token_shift"], "parts_for", lambda elements, parts=parts: parts)
-            out, (of_norm, of_shift) = kernels.norm_shift(x, weight, bias, mix, before)
+            out, cache = kernels.norm_shift_forward(x, weight, bias, mix, before)
         np.testing.assert_array_equal(out, shifted)
-    for got, want in zip((of_shift.inp, of_norm.mean, of_norm.rstd), (normed, norm.mean, norm.rstd)):
-        np.testing.assert_array_equal(got, want)
+        for got, want in zip((cache.last, cache.norm.mean, cache.norm.rstd), (normed[:, -1], norm.mean, norm.rstd)):
+            np.testing.assert_array_equal(got, want)
     for plain, operand in (
-            (shifted, kernels.norm_shift(x, weight, bias, mix, before, operand=True)[0]),
+            (shifted, kernels.norm_shift_forward(x, weight, bias, mix, before, operand=True)[0]),
             (kernels.squared_relu_forward(x)[0], kernels.squared_relu_forward(x, operand=True)[0]),
             (kernels.headnorm_forward(x, 8, weight, bias)[0],
              kernels.headnorm_forward(x, 8, weight, bias, operand=True)[0])):

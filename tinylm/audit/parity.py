@@ -904,16 +904,26 @@ def _draw_norm_shift(rng, B, T, C, bias, before):
 
 
 def _run_norm_shift(f, c):
-    out, (_, shift) = f.norm_shift(c["inp"], c["weight"], c["bias"], c["mix"], c["before"], NORM_EPS)
-    return {"out": out, "normed": shift.inp}
-
-
-def _bound_norm_shift(c, want):
-    of_norm = _norm_bounds(c, {"out": want["normed"]}, *_norm_errors(c["inp"]), np.abs(c["dout"] * c["weight"]))["out"]
-    of_shift = _bound_token_shift({**c, "inp": np.abs(want["normed"]) + of_norm, "dmix": np.zeros(1)}, want)["out"]
-    share = 1 / (1 + np.exp(-c["mix"]))
-    before = np.concatenate([np.zeros_like(of_norm[:, :1]), of_norm[:, :-1]], 1)
-    return {"out": of_shift + share * of_norm + (1 - share) * before, "normed": of_norm}
+    """What goes and comes back through both at once is that of one after the other, to the bit."""
+    inputs, dout = (c["inp"], c["weight"], c["bias"]), c["dout"]
+    normed, norm = f.layernorm_forward(*inputs, NORM_EPS)
+    out, shift = f.token_shift_forward(normed, c["mix"], c["before"])
+    dnormed, dmix = f.token_shift_backward(dout, shift)
+    parts = {"out": out, "the last norm": normed[:, -1], "dmix": dmix, **dict(zip(
+        ("dinp", "dweight", "dbias"), f.layernorm_backward(dnormed, norm, residual=c["residual"])))}
+    into = [None if x is None else np.zeros_like(x) for x in (c["weight"], c["bias"], c["mix"])]
+    for add_to in None, into:
+        at_once, cache = f.norm_shift_forward(*inputs, c["mix"], c["before"], NORM_EPS)
+        residual = None if c["residual"] is None else c["residual"].copy()
+        found = dict(zip(("dinp", "dweight", "dbias", "dmix"), f.norm_shift_backward(dout, cache, add_to, residual)))
+        _expect(residual is None or found["dinp"] is residual,
+                "norm_shift_backward with a residual should return that array as dinp")
+        for name, x in {"out": at_once, "the last norm": cache.last, **found}.items():
+            _expect(np.array_equal(x, parts[name]) if x is not None else parts[name] is None,
+                    f"{name} of norm_shift differs from that of its parts")
+    _expect(all(x is y for x, y in zip((found["dweight"], found["dbias"], found["dmix"]), into, strict=True)),
+            "norm_shift_backward with add_to should return those arrays as dweight, dbias and dmix")
+    return {"difference": np.zeros(1, np.float32)}
 
 
 def _draw_gated_conv(rng, B, T, C, taps, before):
@@ -1302,9 +1312,10 @@ OPERATIONS: dict[str, Operation] = {
     "token_shift": Operation(("token_shift_forward", "token_shift_backward"),
                              {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "before": (False, True)},
                              _draw_token_shift, _run_token_shift, _bound_token_shift),
-    "norm_shift": Operation(("norm_shift",), {"B": (0, *ROWS), "T": EDGES, "C": (2, *EDGES[2:]), "bias": (False, True),
-                                             "before": (False, True)},
-                            _draw_norm_shift, _run_norm_shift, _bound_norm_shift),
+    "norm_shift": Operation(("norm_shift_forward", "norm_shift_backward"),
+                            {"B": (0, *ROWS), "T": EDGES, "C": (2, *EDGES[2:]), "bias": (False, True),
+                             "before": (False, True)},
+                            _draw_norm_shift, _run_norm_shift, lambda c, want: {"difference": 0.0}),
     "gated_conv": Operation(("gated_conv_forward", "gated_conv_backward"),
                             {"B": (0, *ROWS), "T": EDGES, "C": EDGES, "taps": (1, 2, 3, 8), "before": (False, True)},
                             _draw_gated_conv, _run_gated_conv, _bound_gated_conv),

@@ -50,6 +50,6 @@ from .ternary import (
     quantize_activations,
     ternarize,
 )
-from .token_shift import norm_shift, token_shift_backward, token_shift_forward
+from .token_shift import norm_shift_backward, norm_shift_forward, token_shift_backward, token_shift_forward
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))

@@ -35,6 +35,7 @@ class _Lowering(typed_passes.NativeLowering):
     def run_pass(self, state):
         state.library = _Library(state.targetctx.codegen(), state.func_id.func_qualname)
         state.flags.no_compile = True
+        state.flags.noalias = getattr(state.func_id.func, "arrays_are_apart", False)  # no option of a decorator
         super().run_pass(state)
         # Numba finds a function by the object Python would call, which must be of a type built in: any will do that
         # is equal to no other.  Python never gets to see it, see `jit.Callee`.

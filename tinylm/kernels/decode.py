@@ -16,7 +16,7 @@ from . import memory
 from .activations import _squared_relu_forward_range
 from .int8 import BLOCK_ROWS, PackedInt8, int8_rows
 from .jit import parallel, serial
-from .layernorm import _forward_row
+from .layernorm import forward_row
 from .matmul import pack
 from .packed import product_rows, quantize_row, scale_sums, words_of
 from .recording import contiguous
@@ -72,7 +72,7 @@ def pack_decode(weights):
 @serial
 def _shifted(out, normed, inp, params, before, eps):
     """out = token shift of normed = norm(inp); params (3, C): weight and bias of the norm, share of the shift."""
-    _forward_row(normed, inp, params[0], params[1], eps)
+    forward_row(normed, inp, params[0], params[1], eps)
     _mix(out, normed, before, params[2])
 
 
@@ -126,7 +126,7 @@ def _part(part, parts, counter, out, row, params, lower, words, scales, last_nor
                       gates[2 * wide_c:2 * wide_c + C], own[GATE_BIAS], lower[layer])
         for head in range(heads):
             low, high = head * D, (head + 1) * D
-            _forward_row(inp[low:high], mixed[low:high], own[HEAD_NORM, low:high], own[HEAD_NORM + 1, low:high], eps)
+            forward_row(inp[low:high], mixed[low:high], own[HEAD_NORM, low:high], own[HEAD_NORM + 1, low:high], eps)
         scale, start[0] = quantize_row(codes_c, inp)
         ask(own[NORM2], 0, 3 * C)
         ask(state[layer, BEFORE2], 0, C)
@@ -157,7 +157,7 @@ def _part(part, parts, counter, out, row, params, lower, words, scales, last_nor
         met += step
         meet(counter, met)
         _sum(row, middle, branch[:C])
-    _forward_row(inp, row, last_norm[0], last_norm[1], eps)
+    forward_row(inp, row, last_norm[0], last_norm[1], eps)
     if int8_words.size:
         scale, minus_sum = quantize_row(codes_c, inp)
         blocks = head_scale.size // BLOCK_ROWS

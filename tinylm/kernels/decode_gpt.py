@@ -16,7 +16,7 @@ from . import memory
 from .activations import _gelu_forward_range, _relu_forward_range
 from .attention import _scale, extend_query
 from .jit import parallel, serial
-from .layernorm import _forward_row
+from .layernorm import forward_row
 from .matmul import Packed, pack_into, packed_columns
 from .quantize import quantize_row
 from .recording import contiguous
@@ -84,7 +84,7 @@ def pack_gpt(weights):
 def _norm_rows(out, inp, params, biased, C, eps):
     """Rows of C numbers; params: weight, then bias."""
     for at in range(0, inp.size, C):
-        _forward_row(out[at:at + C], inp[at:at + C], params[:C], params[C:2 * C] if biased else params[:0], eps)
+        forward_row(out[at:at + C], inp[at:at + C], params[:C], params[C:2 * C] if biased else params[:0], eps)
 
 
 @serial

@@ -219,6 +219,15 @@ def serial(function):
     return Callee(function, fastmath=FASTMATH)
 
 
+def serial_apart(function):
+    """As `serial`, for arrays of which none that is written to overlaps another.
+
+    Else loops ask for each pair of them whether they do, which for short rows takes as long as the loop.
+    """
+    function.arrays_are_apart = True
+    return serial(function)
+
+
 def serial_in_order(function):
     """As `serial`, but sums are done in the order written: for arithmetic whose order is its point."""
     return Callee(function, fastmath={"contract"})

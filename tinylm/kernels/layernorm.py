@@ -6,14 +6,24 @@ import numpy as np
 from ..ops import shapes
 from ..ops.layernorm import LayerNormCache, RMSNormCache
 from . import memory
-from .jit import parallel, serial
+from .jit import parallel, serial, serial_apart
 from .quantize import quantize_row, quantized_for
 from .recording import contiguous
 from .rows import CHUNK_ROWS, add_in_order, add_row, chunks_of, parts_for, threads_of
 
 
-@serial
-def _forward_row(out, inp, weight, bias, eps):
+@serial_apart
+def normed_row(out, inp, weight, bias, mean, rstd):
+    if bias.size:
+        for i in range(inp.size):
+            out[i] = (inp[i] - mean) * rstd * weight[i] + bias[i]
+    else:
+        for i in range(inp.size):
+            out[i] = (inp[i] - mean) * rstd * weight[i]
+
+
+@serial_apart
+def forward_row(out, inp, weight, bias, eps):
     """Writes one row; returns (mean, rstd).  A bias of size 0 is none."""
     C = inp.size
     total = np.float32(0.0)
@@ -24,12 +34,7 @@ def _forward_row(out, inp, weight, bias, eps):
     for i in range(C):
         square += (inp[i] - mean) * (inp[i] - mean)
     rstd = np.float32(1.0) / np.sqrt(square / np.float32(C) + np.float32(eps))
-    if bias.size:
-        for i in range(C):
-            out[i] = (inp[i] - mean) * rstd * weight[i] + bias[i]
-    else:
-        for i in range(C):
-            out[i] = (inp[i] - mean) * rstd * weight[i]
+    normed_row(out, inp, weight, bias, mean, rstd)
     return mean, rstd
 
 
@@ -37,11 +42,11 @@ def _forward_row(out, inp, weight, bias, eps):
 def _forward(part, out, mean, rstd, inp, weight, bias, eps, parts):
     rows = inp.shape[0]
     for n in range(rows * part // parts, rows * (part + 1) // parts):
-        mean[n], rstd[n] = _forward_row(out[n], inp[n], weight, bias, eps)
+        mean[n], rstd[n] = forward_row(out[n], inp[n], weight, bias, eps)
 
 
-@serial
-def _backward_row(dinp, dweight, dbias, dout, inp, weight, mean, rstd):
+@serial_apart
+def backward_row(dinp, dweight, dbias, dout, inp, weight, mean, rstd):
     """Writes one row of dinp and adds to dweight and (unless it is empty) dbias."""
     C = inp.size
     total, along = np.float32(0.0), np.float32(0.0)
@@ -66,7 +71,7 @@ def _backward(part, dinp, partial_weight, partial_bias, dout, inp, weight, mean,
         partial_weight[chunk] = 0.0
         partial_bias[chunk] = 0.0
         for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
-            _backward_row(dinp[n], partial_weight[chunk], partial_bias[chunk], dout[n], inp[n],
+            backward_row(dinp[n], partial_weight[chunk], partial_bias[chunk], dout[n], inp[n],
                           weight, mean[n], rstd[n])
             if residual.size:
                 add_row(dinp[n], residual[n])
@@ -120,7 +125,7 @@ def _head_forward(part, out, mean, rstd, inp, weight, bias, eps, parts):
     rows, heads, _ = inp.shape
     for n in range(rows * part // parts, rows * (part + 1) // parts):
         for h in range(heads):
-            mean[n, h], rstd[n, h] = _forward_row(out[n, h], inp[n, h], weight[h], bias[h], eps)
+            mean[n, h], rstd[n, h] = forward_row(out[n, h], inp[n, h], weight[h], bias[h], eps)
 
 
 @parallel
@@ -131,7 +136,7 @@ def _head_codes(part, thread, codes, minus_sums, steps, mean, rstd, inp, weight,
     out = row.reshape(heads, D)
     for n in range(rows * part // parts, rows * (part + 1) // parts):
         for h in range(heads):
-            mean[n, h], rstd[n, h] = _forward_row(out[h], inp[n, h], weight[h], bias[h], eps)
+            mean[n, h], rstd[n, h] = forward_row(out[h], inp[n, h], weight[h], bias[h], eps)
         steps[n], minus_sums[n] = quantize_row(codes[n], row)
 
 
@@ -145,7 +150,7 @@ def _head_backward(part, dinp, partial_weight, partial_bias, dout, inp, weight, 
         for n in range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, rows)):
             for h in range(heads):
                 low, high = h * D, (h + 1) * D
-                _backward_row(dinp[n, h], partial_weight[chunk, low:high], partial_bias[chunk, low:high],
+                backward_row(dinp[n, h], partial_weight[chunk, low:high], partial_bias[chunk, low:high],
                               dout[n, h], inp[n, h], weight[h], mean[n, h], rstd[n, h])
 
 

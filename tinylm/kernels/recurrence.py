@@ -9,7 +9,7 @@ from ..ops import shapes
 from ..ops.recurrence import RecurrenceCache
 from . import memory
 from .fork import thread_count
-from .jit import parallel, serial
+from .jit import parallel, serial_apart
 from .recording import contiguous
 from .rows import PIECES, add_in_order
 from .vector_math import sigmoid32
@@ -18,7 +18,7 @@ CHANNELS = 64  # a task has a multiple of them, so that the same numbers are lef
 _ONE = np.float32(1.0)
 
 
-@serial
+@serial_apart
 def _forward_step(out, hidden, before, forget, value, output, bias, lower):
     for i in range(out.size):
         gate = lower + (_ONE - lower) * sigmoid32(forget[i] + bias[i])
@@ -40,7 +40,7 @@ def _forward(part, out, hidden, forget, value, output, bias, state, lower, width
                           value[b, t, low:high], output[b, t, low:high], bias[low:high], lower)
 
 
-@serial
+@serial_apart
 def _backward_step(dforget, dvalue, doutput, later, dbias, dout, hidden, before, forget, value, output, bias, lower):
     """One step back in time; `later` is what the loss feels through h of the step after, times its gate."""
     for i in range(dout.size):

@@ -488,9 +488,9 @@ def multiply_bytes(a, scale, panels, N, add_to=None, start=None):
     M, count = a.words.shape
     out, (rows, columns) = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, 4 * count, PIECES, 1)
     parts = rows * columns
-    _product_bytes(out.reshape(-1), *_start_of(add_to if start is None else start), a.words.reshape(-1), a.minus_sums, a.steps.reshape(-1),
-                   np.asarray(scale, np.float32).reshape(1), panels, M, N, 4 * count, _room_for_totals(parts), columns,
-                   parts)
+    _product_bytes(out.reshape(-1), *_start_of(add_to if start is None else start), a.words.reshape(-1), a.minus_sums,
+                   a.steps.reshape(-1), np.asarray(scale, np.float32).reshape(1), panels, M, N, 4 * count,
+                   _room_for_totals(parts), columns, parts)
     return out
 
 

@@ -83,13 +83,19 @@ class TokenShift(Layer):
         if not run.alone:
             return self.forward(norm.forward(inp, run), run, state)
         before = None if state is None else state.get(self.name)
-        out, (of_norm, cache) = run.f.norm_shift(inp, *norm.own(run.p), run.p[self.mix.name], before, NORM_EPS,
-                                                 **operand)
-        run.remember(norm, of_norm)
+        out, cache = run.f.norm_shift_forward(inp, *norm.own(run.p), run.p[self.mix.name], before, NORM_EPS, **operand)
         run.remember(self, cache)
         if state is not None:
-            state[self.name] = cache.inp[:, -1].copy()
+            state[self.name] = cache.last.copy()
         return out
+
+    def backward_of_norm(self, norm, dout, run, residual):
+        """Back through both; see `LayerNorm.backward` for residual."""
+        if not run.alone:
+            return norm.backward(self.backward(dout, run), run, residual=residual)
+        dinp, *_ = run.f.norm_shift_backward(dout, run.recall(self), add_to=(
+            *norm.own(run.g), run.g[self.mix.name]), residual=residual)
+        return dinp
 
     def backward(self, dout, run):
         dinp, _ = run.f.token_shift_backward(dout, run.recall(self), add_to=(run.g[self.mix.name],))
@@ -265,10 +271,9 @@ class RecurrentBlock(Layer):
 
     def backward(self, dout, run):
         dmiddle, dfed = self.residual2.backward(dout, run)
-        dmiddle = self.norm2.backward(self.shift2.backward(self.ffn.backward(dfed, run), run), run, residual=dmiddle)
+        dmiddle = self.shift2.backward_of_norm(self.norm2, self.ffn.backward(dfed, run), run, dmiddle)
         dinp, dmixed = self.residual1.backward(dmiddle, run)
-        dnormed = self.shift1.backward(self.mixer.backward(dmixed, run), run)
-        return self.norm1.backward(dnormed, run, residual=dinp)
+        return self.shift1.backward_of_norm(self.norm1, self.mixer.backward(dmixed, run), run, dinp)
 
     def costs(self, context):
         return {"residuals": Cost(0, 2 * self.norm1.weight.size)}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import shapes
-from .layernorm import layernorm_forward
+from .layernorm import LayerNormCache, layernorm_backward, layernorm_forward
 
 
 class TokenShiftCache(NamedTuple):
@@ -38,22 +38,6 @@ def token_shift_forward(inp, mix, before=None):
     return inp * share + _shifted(inp, before) * (1 - share), TokenShiftCache(inp, mix, before)
 
 
-def norm_shift(inp, weight, bias, mix, before=None, eps=1e-5, operand=False):
-    """out = shift(norm(inp)): `layernorm_forward` and `token_shift_forward` in one.
-
-    before    (B, C): what came out of the norm for x_{-1}, None for zeros
-    operand   whether out will only enter `bitlinear_forward` with 8-bit activations: kernels may then return what
-              that multiplies
-
-    Shapes    inp (B, T, C), weight, mix (C,), bias (C,) or None -> out (B, T, C)
-    Caches    those of the two, for `layernorm_backward` and `token_shift_backward`
-    Raises    ShapeError
-    """
-    normed, norm = layernorm_forward(inp, weight, bias, eps)
-    out, shift = token_shift_forward(normed, mix, before)
-    return out, (norm, shift)
-
-
 def token_shift_backward(dout, cache, add_to=None):
     """Return (dinp, dmix).
 
@@ -68,3 +52,43 @@ def token_shift_backward(dout, cache, add_to=None):
         add_to[0][...] += dmix
         dmix = add_to[0]
     return dinp, dmix
+
+
+class NormShiftCache(NamedTuple):
+    norm: LayerNormCache
+    mix: np.ndarray     # (C,)
+    before: np.ndarray  # (B, C)
+    last: np.ndarray    # (B, C): what came out of the norm for the last token
+
+
+def norm_shift_forward(inp, weight, bias, mix, before=None, eps=1e-5, operand=False):
+    """out = shift(norm(inp)): `layernorm_forward` and `token_shift_forward` in one.
+
+    before    (B, C): what came out of the norm for x_{-1}, None for zeros
+    operand   whether out will only enter `bitlinear_forward` with 8-bit activations: kernels may then return what
+              that multiplies
+
+    Shapes    inp (B, T, C), weight, mix (C,), bias (C,) or None -> out (B, T, C)
+    Caches    inp and its statistics; what comes out of the norm is computed again in the backward pass
+    Raises    ShapeError
+    """
+    normed, norm = layernorm_forward(inp, weight, bias, eps)
+    out, shift = token_shift_forward(normed, mix, before)
+    return out, NormShiftCache(norm, mix, shift.before, normed[:, -1].copy())
+
+
+def norm_shift_backward(dout, cache, add_to=None, residual=None):
+    """Return (dinp, dweight, dbias, dmix): `token_shift_backward` and `layernorm_backward` in one.
+
+    add_to    (dweight, dbias, dmix) arrays the gradients are added to; new ones if omitted
+    residual  (B, T, C) array dinp is added to, which is then what is returned: what came past both
+    """
+    (inp, weight, bias, mean, rstd), mix, before, _ = cache
+    normed = (inp - mean) * rstd * weight + (0 if bias is None else bias)           # (B, T, C)
+    dnormed, dmix = token_shift_backward(dout, TokenShiftCache(normed, mix, before), add_to and add_to[2:])
+    dinp, dweight, dbias = layernorm_backward(dnormed, cache.norm, add_to and add_to[:2])
+    if residual is not None:
+        shapes.same(residual=residual, inp=inp)
+        residual += dinp
+        dinp = residual
+    return dinp, dweight, dbias, dmix

@@ -52,8 +52,8 @@ def _headnorm():
 
 
 def _token_shift():
-    _, (_, cache) = kernels.norm_shift(_zeros(1, 2, 8), _zeros(8), _zeros(8), _zeros(8), operand=True)
-    kernels.token_shift_backward(_zeros(1, 2, 8), cache)
+    out, cache = kernels.norm_shift_forward(_zeros(1, 2, 8), _zeros(8), _zeros(8), _zeros(8), operand=True)
+    kernels.norm_shift_backward(_zeros(1, 2, 8), cache)
 
 
 def _gated_conv():
