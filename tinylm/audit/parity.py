@@ -824,6 +824,10 @@ def _draw_recurrence(rng, B, T, C, state, lower, gates):
 def _run_recurrence(f, c):
     inputs = [c[k] for k in ("forget", "value", "output", "bias", "state", "lower")]
     found = _forward_back(f, "recurrence", c, inputs, c["dout"], ("dforget", "dvalue", "doutput", "dbias"), 1)
+    _, cache = f.recurrence_forward(*[x.copy() if isinstance(x, np.ndarray) else x for x in inputs])
+    for name, x in zip(("dforget", "dvalue", "doutput", "dbias"),
+                       f.recurrence_backward(c["dout"], cache, overwrite=True), strict=True):
+        _expect(np.array_equal(x, found[name]), f"{name} of recurrence_backward with overwrite is another one")
     return found | {"hidden": f.recurrence_forward(*inputs)[1].hidden}
 
 

@@ -37,6 +37,9 @@ class _Lowering(typed_passes.NativeLowering):
         state.flags.no_compile = True
         state.flags.noalias = getattr(state.func_id.func, "arrays_are_apart", False)  # no option of a decorator
         super().run_pass(state)
+        if getattr(state.func_id.func, "is_called", False):
+            own = state["cr"].fndesc.llvm_func_name
+            state.library._final_module.get_function(own).add_function_attribute("noinline")
         # Numba finds a function by the object Python would call, which must be of a type built in: any will do that
         # is equal to no other.  Python never gets to see it, see `jit.Callee`.
         name = {}.__getitem__

@@ -228,6 +228,14 @@ def serial_apart(function):
     return serial(function)
 
 
+def serial_shared(function):
+    """As `serial_apart`, for what several kernels do and all to the same bits: no caller takes it in, which could
+    change what is added to what.
+    """
+    function.is_called = True
+    return serial_apart(function)
+
+
 def serial_in_order(function):
     """As `serial`, but sums are done in the order written: for arithmetic whose order is its point."""
     return Callee(function, fastmath={"contract"})

@@ -6,13 +6,13 @@ import numpy as np
 from ..ops import shapes
 from ..ops.layernorm import LayerNormCache, RMSNormCache
 from . import memory
-from .jit import parallel, serial, serial_apart
+from .jit import parallel, serial, serial_shared
 from .quantize import quantize_row, quantized_for
 from .recording import contiguous
 from .rows import CHUNK_ROWS, add_in_order, add_row, chunks_of, parts_for, threads_of
 
 
-@serial_apart
+@serial_shared
 def normed_row(out, inp, weight, bias, mean, rstd):
     if bias.size:
         for i in range(inp.size):
@@ -22,7 +22,7 @@ def normed_row(out, inp, weight, bias, mean, rstd):
             out[i] = (inp[i] - mean) * rstd * weight[i]
 
 
-@serial_apart
+@serial_shared
 def forward_row(out, inp, weight, bias, eps):
     """Writes one row; returns (mean, rstd).  A bias of size 0 is none."""
     C = inp.size
@@ -45,7 +45,7 @@ def _forward(part, out, mean, rstd, inp, weight, bias, eps, parts):
         mean[n], rstd[n] = forward_row(out[n], inp[n], weight, bias, eps)
 
 
-@serial_apart
+@serial_shared
 def backward_row(dinp, dweight, dbias, dout, inp, weight, mean, rstd):
     """Writes one row of dinp and adds to dweight and (unless it is empty) dbias."""
     C = inp.size

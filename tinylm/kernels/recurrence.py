@@ -10,7 +10,7 @@ from ..ops.recurrence import RecurrenceCache
 from . import memory
 from .fork import thread_count
 from .jit import parallel, serial_apart
-from .recording import contiguous
+from .recording import also, contiguous
 from .rows import PIECES, add_in_order
 from .vector_math import sigmoid32
 
@@ -41,24 +41,24 @@ def _forward(part, out, hidden, forget, value, output, bias, state, lower, width
 
 
 @serial_apart
-def _backward_step(dforget, dvalue, doutput, later, dbias, dout, hidden, before, forget, value, output, bias, lower):
-    """One step back in time; `later` is what the loss feels through h of the step after, times its gate."""
+def _backward_step(forget, value, output, later, dbias, dout, hidden, before, bias, lower):
+    """One step back in time, gradients written over what they are of: memory that is in the cache by then.
+
+    later    what the loss feels through h of the step after, times its gate
+    """
     for i in range(dout.size):
         s, o = sigmoid32(forget[i] + bias[i]), sigmoid32(output[i])
         gate = lower + (_ONE - lower) * s
         dhidden = o * dout[i] + later[i]
         later[i] = gate * dhidden
-        dvalue[i] = dhidden * (_ONE - gate)
-        doutput[i] = dout[i] * hidden[i] * o * (_ONE - o)
         d = dhidden * (before[i] - value[i]) * (_ONE - lower) * s * (_ONE - s)
-        dforget[i] = d
+        forget[i], value[i], output[i] = d, dhidden * (_ONE - gate), dout[i] * hidden[i] * o * (_ONE - o)
         dbias[i] += d
 
 
 @parallel
-def _backward(part, dforget, dvalue, doutput, dbias, later, dout, hidden, forget, value, output, bias, state, lower,
-              width, parts):
-    """later and dbias: (B, C); each task writes to its own part of them."""
+def _backward(part, forget, value, output, dbias, later, dout, hidden, bias, state, lower, width, parts):
+    """forget, value and output become their gradients.  later and dbias: (B, C); each task has its own part of them."""
     B, T, C = dout.shape
     blocks = (C + width - 1) // width
     for task in range(B * blocks * part // parts, B * blocks * (part + 1) // parts):
@@ -68,10 +68,9 @@ def _backward(part, dforget, dvalue, doutput, dbias, later, dout, hidden, forget
         for back in range(T):
             t = T - 1 - back
             before = state[b, low:high] if t == 0 else hidden[b, t - 1, low:high]
-            _backward_step(dforget[b, t, low:high], dvalue[b, t, low:high], doutput[b, t, low:high],
-                           later[b, low:high], dbias[b, low:high], dout[b, t, low:high], hidden[b, t, low:high],
-                           before, forget[b, t, low:high], value[b, t, low:high], output[b, t, low:high],
-                           bias[low:high], lower)
+            _backward_step(forget[b, t, low:high], value[b, t, low:high], output[b, t, low:high], later[b, low:high],
+                           dbias[b, low:high], dout[b, t, low:high], hidden[b, t, low:high], before, bias[low:high],
+                           lower)
 
 
 def _tasks(B, C):
@@ -98,16 +97,21 @@ def recurrence_forward(forget, value, output, bias, state=None, lower=0.0):
     return out, RecurrenceCache(forget, value, output, bias, np.float32(lower), state, hidden)
 
 
-def recurrence_backward(dout, cache, add_to=None):
+def _copy(x):
+    copy = memory.empty(x.shape)
+    also(np.copyto, copy, x)
+    return copy
+
+
+def recurrence_backward(dout, cache, add_to=None, overwrite=False):
     """See `tinylm.ops.recurrence_backward`.  Adds to the array of add_to."""
     forget, value, output, bias, lower, state, hidden = cache
     dout = contiguous(dout)
     shapes.same(dout=dout, value=value)
     B, T, C = dout.shape
-    dforget, dvalue, doutput = (memory.empty(dout.shape) for _ in range(3))
+    gates = (forget, value, output) if overwrite else (_copy(forget), _copy(value), _copy(output))
     partial = memory.empty((B, C))
-    _backward(dforget, dvalue, doutput, partial, memory.empty((B, C)), dout, hidden, forget, value, output,
-              bias, contiguous(state), lower, *_tasks(B, C))
+    _backward(*gates, partial, memory.empty((B, C)), dout, hidden, bias, contiguous(state), lower, *_tasks(B, C))
     dbias = add_to[0] if add_to else np.zeros(C, np.float32)
     add_in_order(dbias, partial)
-    return dforget, dvalue, doutput, dbias
+    return *gates, dbias

@@ -7,7 +7,7 @@ from ..ops import shapes
 from ..ops.layernorm import LayerNormCache
 from ..ops.token_shift import NormShiftCache, TokenShiftCache
 from . import memory
-from .jit import parallel, serial, serial_apart
+from .jit import parallel, serial, serial_shared
 from .layernorm import NONE, backward_row, forward_row, normed_row
 from .quantize import bytes_for, quantize_row, quantized_for
 from .recording import contiguous
@@ -19,7 +19,7 @@ AHEAD = 8  # rows that are asked for before they are needed
 _ONE, _NO_TOKENS = np.float32(1.0), np.zeros((0, 0, 0), np.float32)
 
 
-@serial_apart
+@serial_shared
 def _mix(out, inp, before, share):
     for i in range(out.size):
         out[i] = inp[i] * share[i] + before[i] * (_ONE - share[i])
@@ -59,7 +59,7 @@ def _norm_shift(part, thread, out, codes, minus_sums, steps, mean, rstd, ends, i
                 ends[b, i] = normed[i]
 
 
-@serial_apart
+@serial_shared
 def _backward_row(dinp, dmix, dout, after, inp, before, share):
     """`after`: dout of the next token, which has this one as the token before."""
     for i in range(dinp.size):

@@ -171,7 +171,7 @@ class Recurrence(Layer):
 
     def backward(self, dout, run):
         dmixed = self.norm.backward(self.proj.backward(dout, run), run)
-        *dgates, _ = run.f.recurrence_backward(dmixed, run.recall(self), add_to=(run.g[self.bias.name],))
+        *dgates, _ = run.f.recurrence_backward(dmixed, run.recall(self), (run.g[self.bias.name],), overwrite=run.alone)
         dinp, _ = run.f.bitlinears_backward(dgates, run.recall(self), add_to=[
             run.g[layer.weight.name] for layer in (self.forget, self.value, self.output)])
         return dinp

@@ -90,12 +90,13 @@ def recurrence_forward(forget, value, output, bias, state=None, lower=0.0):
     return _sigmoid(output) * hidden, RecurrenceCache(forget, value, output, bias, lower, state, hidden)
 
 
-def recurrence_backward(dout, cache, add_to=None):
+def recurrence_backward(dout, cache, add_to=None, overwrite=False):
     """Return (dforget, dvalue, doutput, dbias): the same recurrence, run backwards.
 
     g_t = o_t dout_t + f_{t+1} g_{t+1}: what the loss feels through h_t, now and later.
 
     add_to    (dbias,) array the gradient is added to; a new one if omitted
+    overwrite whether forget, value and output of the cache are no longer needed: kernels may write the gradients there
     """
     forget, value, output, bias, lower, state, hidden = cache
     sigmoid, out_gate = _sigmoid(forget + bias), _sigmoid(output)
