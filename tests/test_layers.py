@@ -47,6 +47,18 @@ def test_parameters_are_views_that_do_not_overlap(declaration, dtype):
     assert params.count("float") + params.count("ternary") == used
 
 
+@given(DECLARATIONS, st.sampled_from(["float", "ternary"]))
+def test_pieces_leave_out_one_kind_and_nothing_else(declaration, kind):
+    params = Parameters(declaration)
+    params.flat[:] = 1
+    pieces = params.pieces(kind)
+    for piece in pieces:
+        piece[:] = 0
+    for p in declaration:
+        assert (params[p.name] == (p.kind == kind)).all(), p
+    assert len(pieces) <= 1 + sum(p.kind == kind for p in declaration)
+
+
 @given(DECLARATIONS)
 def test_every_tensor_starts_on_a_cache_line(declaration):
     params = Parameters(declaration)

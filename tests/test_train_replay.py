@@ -28,7 +28,7 @@ def trainer(preset="gpt-tiny", *, dropout=0.1, records=True, data=None, run=None
     cfg = toys.options(backend="numba", **flags)
     made = Trainer(model=models.build(sizes.pop("family"), sizes), data=data or toys.text(cfg), config=cfg, f=kernels,
                    run=run)
-    made.passes._records = records
+    made.passes.records = records
     made.prepare()
     return made
 

@@ -655,7 +655,10 @@ def _run_bitlinear(f, c):
         dinp, dweight = f.bitlinear_backward(dout, cache)
         into = c["dweight"].copy()
         returned = f.bitlinear_backward(dout, forward()[1], add_to=(into,))[1]
+        written = np.full_like(dweight, np.nan)
+        f.bitlinear_backward(dout, cache, add_to=(written,), fresh=True)
     _expect(returned is into, "bitlinear_backward with add_to should return that array as dweight")
+    _expect(np.array_equal(written, dweight), "bitlinear_backward should not add to what is fresh")
     return {"out": out.copy(), "out added": added, "dinp": dinp, "dweight": dweight, "dweight added": into}
 
 
@@ -703,6 +706,9 @@ def _run_bitlinears(f, c):
             caches = [cache._replace(inp_scale=cache.inp_scale.astype(c["inp"].dtype)) for cache in caches]
         dinp, dweights = f.bitlinears_backward(douts, caches)
         returned = f.bitlinears_backward(douts, caches, add_to=into)[1]
+        written = [np.full_like(x, np.nan) for x in dweights]
+        f.bitlinears_backward(douts, caches, add_to=written, fresh=True)
+    _expect(all(map(np.array_equal, written, dweights)), "bitlinears_backward should not add to what is fresh")
     _expect(all(x is y for x, y in zip(returned, into, strict=True)),
             "bitlinears_backward with add_to should return those arrays as dweights")
     found = {"outs": outs, "dweights": dweights, "dweights added": into}
@@ -745,6 +751,10 @@ def _run_feed_forward(f, c):
         found = f.feed_forward_gradients(_single(c["dout"]), *forward())
         into = [np.zeros_like(dup), np.zeros_like(ddown)]
         added = f.feed_forward_gradients(_single(c["dout"]), *forward(), add_to=into)
+        written = [np.full_like(dup, np.nan), np.full_like(ddown, np.nan)]
+        f.feed_forward_gradients(_single(c["dout"]), *forward(), add_to=written, fresh=True)
+    _expect(np.array_equal(written[0], dup) and np.array_equal(written[1], ddown),
+            "feed_forward_gradients should not add to what is fresh")
     _expect(added[1] is into[0] and added[2] is into[1],
             "feed_forward_gradients with add_to should return those arrays as dup and ddown")
     for name, one, at_once, more in zip(("dinp", "dup", "ddown"), (dinp, dup, ddown), found, added, strict=True):

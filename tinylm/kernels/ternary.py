@@ -16,7 +16,7 @@ from .quantize import Quantized, bytes_for, quantize_row
 from .recording import also, contiguous
 from .residual import add
 from .rounding import a_chunk_for_each_thread, gradient_columns, quantize_both, strips_are_bytes
-from .rows import parts_for
+from .rows import clear, parts_for
 from .simd import SHORT
 from .words import (
     byte_panels,
@@ -222,10 +222,12 @@ def _packed_inputs(values, factor):
     return pack_scaled(values, contiguous(factor)) if precision() == PRECISIONS[0] else pack(values, transpose_b=False)
 
 
-def _weight_gradient(dcolumns, inputs, factor, K, add_to):
+def _weight_gradient(dcolumns, inputs, factor, K, add_to, fresh):
     """What comes of `_packed_inputs` and of dout, rounded and scaled as far as need be."""
     if factor is not None and strips_are_bytes():
-        return multiply_byte_strips(dcolumns, inputs, K, add_to)
+        return multiply_byte_strips(dcolumns, inputs, K, add_to, fresh)
+    if fresh:
+        clear(add_to.reshape(-1))
     return matmul(dcolumns, inputs, transpose_a=True, add_to=add_to)
 
 
@@ -236,7 +238,7 @@ def _multiplied(cache):
     return values, None if inp_scale is None else inp_scale.reshape(-1), inp.shape
 
 
-def bitlinears_backward(douts, caches, add_to=None):
+def bitlinears_backward(douts, caches, add_to=None, fresh=False):
     """See `tinylm.ops.bitlinears_backward`.  Adds to the arrays of add_to."""
     values, factor, shape = _multiplied(caches[0])
     exact, inputs, dinp, dweights = precision() == PRECISIONS[0], _packed_inputs(values, factor), None, []
@@ -250,11 +252,12 @@ def bitlinears_backward(douts, caches, add_to=None):
         else:
             as_rows, as_columns = both_ways(drows, factor)
             dinp = matmul(as_rows, codes, row_scale=_one(scale), add_to=dinp)
-        dweights.append(_weight_gradient(as_columns, inputs, factor, values.shape[1], add_to[i] if add_to else None))
+        dweights.append(_weight_gradient(as_columns, inputs, factor, values.shape[1], add_to[i] if add_to else None,
+                                         fresh))
     return dinp.reshape(shape), dweights
 
 
-def feed_forward_gradients(dout, down, hidden, up, add_to=None):
+def feed_forward_gradients(dout, down, hidden, up, add_to=None, fresh=False):
     """See `tinylm.ops.feed_forward_gradients`.  Adds to the arrays of add_to.
 
     In 8 bits what reaches the squared ReLU, and what leaves it, is rounded while it is made.
@@ -264,17 +267,19 @@ def feed_forward_gradients(dout, down, hidden, up, add_to=None):
     drows = contiguous(dout).reshape(-1, dout.shape[-1])
     if factor is None or inp_factor is None or not (
             fixed_point() and a_chunk_for_each_thread(drows) and shared_evenly(len(drows))):
-        dsquare, ddown = bitlinear_backward(dout, down, add_to and add_to[1:])
+        dsquare, ddown = bitlinear_backward(dout, down, add_to and add_to[1:], fresh)
         (dlinear,) = squared_relu_backward(dsquare, hidden)
-        dinp, dup = bitlinear_backward(dlinear, up, add_to and add_to[:1])
+        dinp, dup = bitlinear_backward(dlinear, up, add_to and add_to[:1], fresh)
         return dinp, dup, ddown
     into = add_to or (None, None)
     as_rows, as_columns = quantize_both(drows, factor)
-    ddown = _weight_gradient(as_columns, _packed_inputs(values, factor), factor, values.shape[1], into[1])
+    ddown = _weight_gradient(as_columns, _packed_inputs(values, factor), factor, values.shape[1], into[1],
+                             fresh)
     as_rows, as_columns = multiply_bytes_both(as_rows, down.ternary.scale, ternary_panels(down.ternary.codes, False),
                                               hidden.reshape(len(drows), -1), inp_factor)
     dinp = multiply_bytes(as_rows, up.ternary.scale, ternary_panels(up.ternary.codes, False), inp.shape[1])
-    dup = _weight_gradient(as_columns, _packed_inputs(inp, inp_factor), inp_factor, inp.shape[1], into[0])
+    dup = _weight_gradient(as_columns, _packed_inputs(inp, inp_factor), inp_factor, inp.shape[1], into[0],
+                           fresh)
     return dinp.reshape(shape), dup, ddown
 
 
@@ -287,7 +292,7 @@ def bitlinear_forward(inp, ternary, activation_bits=0, residual=None):
     return out, cache
 
 
-def bitlinear_backward(dout, cache, add_to=None):
+def bitlinear_backward(dout, cache, add_to=None, fresh=False):
     """See `tinylm.ops.bitlinear_backward`.  Adds to the array of add_to."""
-    dinp, (dweight,) = bitlinears_backward((dout,), (cache,), add_to)
+    dinp, (dweight,) = bitlinears_backward((dout,), (cache,), add_to, fresh)
     return dinp, dweight

@@ -494,16 +494,18 @@ def multiply_bytes(a, scale, panels, N, add_to=None, start=None):
     return out
 
 
-def multiply_byte_strips(a, panels, N, add_to=None):
+def multiply_byte_strips(a, panels, N, add_to=None, fresh=False):
     """out (M, N) = a^T b, added to an array if one is given: a (K, M) as `BothWays` in strips of bytes, b in
     `byte_panels`.   What a chunk of k gives is exact.
+
+    fresh    whether what that array holds counts as 0: it is then only written
     """
     K, M = a.shape
     out, (rows, columns) = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, K, PIECES, 1)
     if K:
-        _product_byte_strips(out.reshape(-1), *_start_of(add_to), a.columns.view(np.int32), a.column_steps, panels, M,
-                             N, K, columns, rows * columns)
-    elif add_to is None:
+        _product_byte_strips(out.reshape(-1), *_start_of(None if fresh else add_to), a.columns.view(np.int32),
+                             a.column_steps, panels, M, N, K, columns, rows * columns)
+    elif fresh or add_to is None:
         also(np.copyto, out, _ZERO)
     return out
 

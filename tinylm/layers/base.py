@@ -48,6 +48,7 @@ class Pass:
     observe   called as observe(layer, inp, out) after each layer, or None
     dlosses   the gradient of each loss, where it is known before: then the head goes back while it goes forward
     made      what was computed from the parameters alone, such as ternary codes: once in a pass
+    fresh     whether what g holds of ternary weights counts as 0, and is written over
     """
 
     f: ModuleType
@@ -58,6 +59,7 @@ class Pass:
     observe: Callable[[Layer, np.ndarray, np.ndarray], None] | None = None
     dlosses: np.ndarray | None = None
     made: dict[str, Any] = field(default_factory=dict)
+    fresh: bool = False
 
     def once(self, name: str, make: Callable[[np.ndarray], Any]) -> Any:
         """make(the parameter called name), computed at its first use in this pass."""
@@ -76,6 +78,11 @@ class Pass:
     def plain(self) -> bool:
         """Whether, besides, products are of float32 and nothing is kept: then several operations may be one call."""
         return self.alone and precision() == "float32" and self.tape is None
+
+    def into(self, *ternary: Parameter) -> dict[str, Any]:
+        """Where the gradients of ternary weights go, as operations take it, by name."""
+        add_to = [self.g[weight.name] for weight in ternary]
+        return {"add_to": add_to, "fresh": True} if self.fresh else {"add_to": add_to}
 
     def remember(self, layer: Layer, value: Any) -> None:
         if self.tape is not None:

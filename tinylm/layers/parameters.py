@@ -91,6 +91,16 @@ class Parameters:
         """(name, view) in declared order."""
         return iter(self._views.items())
 
+    def pieces(self, kind: str) -> list[np.ndarray]:
+        """The flat buffer without tensors of this kind, in as few pieces as that takes."""
+        left_out = sorted((self._offsets[p.name], p.size) for p in self.declaration if p.kind == kind)
+        found, start = [], 0
+        for offset, size in [*left_out, (self.flat.size, 0)]:
+            if offset - start >= ALIGNMENT:  # else only what fills up a line
+                found.append(self.flat[start:offset])
+            start = offset + size
+        return found
+
     def count(self, kind: str | None = None) -> int:
         """Number of parameters, of one kind or of all."""
         return sum(p.size for p in self.declaration if kind in (None, p.kind))

@@ -45,7 +45,7 @@ class BitLinear(Layer):
         return run.seen(self, inp, out)
 
     def backward(self, dout, run):
-        dinp, _ = run.f.bitlinear_backward(dout, run.recall(self), add_to=(run.g[self.weight.name],))
+        dinp, _ = run.f.bitlinear_backward(dout, run.recall(self), **run.into(self.weight))
         return dinp
 
     def multiplies(self, context):
@@ -172,8 +172,8 @@ class Recurrence(Layer):
     def backward(self, dout, run):
         dmixed = self.norm.backward(self.proj.backward(dout, run), run)
         *dgates, _ = run.f.recurrence_backward(dmixed, run.recall(self), (run.g[self.bias.name],), overwrite=run.alone)
-        dinp, _ = run.f.bitlinears_backward(dgates, run.recall(self), add_to=[
-            run.g[layer.weight.name] for layer in (self.forget, self.value, self.output)])
+        dinp, _ = run.f.bitlinears_backward(dgates, run.recall(self), **run.into(
+            self.forget.weight, self.value.weight, self.output.weight))
         return dinp
 
     def costs(self, context):
@@ -241,8 +241,7 @@ class TernaryFeedForward(Layer):
     def backward(self, dout, run):
         if run.alone:  # in one operation
             caches = [run.recall(layer) for layer in (self.down, self, self.up)]
-            dinp, _, _ = run.f.feed_forward_gradients(dout, *caches, add_to=[
-                run.g[layer.weight.name] for layer in (self.up, self.down)])
+            dinp, _, _ = run.f.feed_forward_gradients(dout, *caches, **run.into(self.up.weight, self.down.weight))
             return dinp
         (dhidden,) = run.f.squared_relu_backward(self.down.backward(dout, run), run.recall(self))
         return self.up.backward(dhidden, run)

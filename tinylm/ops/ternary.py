@@ -78,7 +78,7 @@ def bitlinear_forward(inp, ternary, activation_bits=0, residual=None):
     return residual + out, cache
 
 
-def bitlinear_backward(dout, cache, add_to=None):
+def bitlinear_backward(dout, cache, add_to=None, fresh=False):
     """Return (dinp, dweight): straight through both roundings, as if they were not there.
 
     dinp = dout W_q and dweight = dout^T inp_q: the gradient of the product of what was multiplied, handed on
@@ -87,6 +87,7 @@ def bitlinear_backward(dout, cache, add_to=None):
     step of each token's activations, every channel is rounded to 8 bits for each CHUNK tokens.
 
     add_to    (dweight,) array the gradient is added to; a new one if omitted
+    fresh     whether what that array holds counts as 0
     Source    Bengio et al. 2013, arXiv:1308.3432, section 4 (the straight-through estimator);
               Wortsman et al. 2023, arXiv:2304.13013, section 2 (8 bits for dinp, more for dweight);
               Xi et al. 2024, arXiv:2403.12422 (8 bits for both, with a step for each block)
@@ -101,6 +102,8 @@ def bitlinear_backward(dout, cache, add_to=None):
         dinp = matmul(drows, weight) * scale                                        # (N, K)
     if inp_scale is not None:
         drows, rows = drows * inp_scale.reshape(-1, 1), rows.astype(np.int8)        # codes stay integers
+    if fresh:
+        add_to[0][...] = 0
     exactly = inp_scale is not None and precision() == "int8"
     if exactly:
         drows = round_fixed(drows, 0, LARGEST_CODE)
@@ -109,16 +112,16 @@ def bitlinear_backward(dout, cache, add_to=None):
     return dinp.reshape(values.shape), dweight
 
 
-def feed_forward_gradients(dout, down, hidden, up, add_to=None):
+def feed_forward_gradients(dout, down, hidden, up, add_to=None, fresh=False):
     """Return (dinp, dup, ddown): back through two ternary maps and the squared ReLU between them, one after the other.
 
     down, hidden, up    what their forward passes returned to be remembered
-    add_to              (dup, ddown) arrays the gradients are added to
+    add_to, fresh       (dup, ddown) arrays the gradients are added to, and whether what they hold counts as 0
     Shapes              dout (..., M) -> dinp (..., K)
     """
-    dsquare, ddown = bitlinear_backward(dout, down, add_to and add_to[1:])
+    dsquare, ddown = bitlinear_backward(dout, down, add_to and add_to[1:], fresh)
     (dlinear,) = squared_relu_backward(dsquare, hidden)
-    dinp, dup = bitlinear_backward(dlinear, up, add_to and add_to[:1])
+    dinp, dup = bitlinear_backward(dlinear, up, add_to and add_to[:1], fresh)
     return dinp, dup, ddown
 
 
@@ -131,11 +134,12 @@ def bitlinears_forward(inp, ternaries, activation_bits=0):
     return list(outs), list(caches)
 
 
-def bitlinears_backward(douts, caches, add_to=None):
+def bitlinears_backward(douts, caches, add_to=None, fresh=False):
     """Return (dinp, dweights): what reaches an input that was used several times is the sum.
 
     add_to    a sequence of arrays that the gradients of the weights are added to
+    fresh     whether what those arrays hold counts as 0
     """
-    dinps, dweights = zip(*(bitlinear_backward(dout, cache, add_to and add_to[i:i + 1])
+    dinps, dweights = zip(*(bitlinear_backward(dout, cache, add_to and add_to[i:i + 1], fresh)
                             for i, (dout, cache) in enumerate(zip(douts, caches, strict=True))))
     return sum(dinps[1:], start=dinps[0]), list(dweights)

@@ -428,7 +428,8 @@ class Trainer:
         made    what earlier passes over the same parameters have computed from them: see `Pass`
         """
         dlosses = self._dlosses[:targets.size]
-        run = self._pass(step, micro, g=self.grads, tape=Tape(), dlosses=dlosses, made=made)
+        run = self._pass(step, micro, g=self.grads, tape=Tape(), dlosses=dlosses, made=made,
+                         fresh=self.passes.records and micro == 0)
         # What is not finite is looked for, and named better.
         with np.errstate(all="ignore"), autocast(self.config.setup.precision):
             losses = self.model.forward(inputs, targets, run)

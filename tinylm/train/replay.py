@@ -33,7 +33,8 @@ class Passes:
     """Forward and backward over the batches of a step.
 
     passes    passes(inputs, targets, step, micro, made) adds to grads and returns losses (B*T,) in nats; `made` is
-              what earlier batches of the step have computed from the parameters
+              what earlier batches of the step have computed from the parameters.  Where steps are recorded, the first
+              batch writes the gradients of ternary weights, whatever they were
     key       key(step, micro) of the dropout masks
     vocab     tokens are below it
     records   whether steps are recorded: only kernels can be
@@ -45,24 +46,25 @@ class Passes:
         self._inputs = self._targets = np.zeros((0, 0), np.int32)  # where recorded kernels find them
         self.shelves: memory.Shelves = {}  # nobody may keep what was lent from here while a recording is made again
         self._recordings: list[tuple[Recording, np.ndarray]] = []  # with the losses they write
-        self._records, self._replayed, self._threads, self._recorded = records, 0, 0, 0
+        self.records, self._replayed, self._threads, self._recorded = records, 0, 0, 0
+        self._added_to = grads.pieces("ternary")
 
     @property
     def replays(self) -> bool:
         """Whether steps come from recordings now."""
-        return self._records and self._replayed > 0
+        return self.records and self._replayed > 0
 
     @property
     def settled(self) -> bool:
         """Whether it is known how steps are made, so that the next one takes as long as most that follow."""
-        return not self._records or self._replayed > 0
+        return not self.records or self._replayed > 0
 
     def gradients(self, step: int, batches: Sequence[Batch]) -> list[float]:
         """The sum of the losses of each batch; grads then hold the gradient of all, whatever they held before.
 
         Raises    CheckFailed when a recording stops agreeing with the layers
         """
-        if not self._records:
+        if not self.records:
             return self._by_layers(step, batches)
         if self._threads != thread_count():  # recorded calls have scratch memory for so many
             self._threads, self._replayed = thread_count(), 0
@@ -82,7 +84,7 @@ class Passes:
             if self._replayed > 1:
                 raise CheckFailed(f"step {step:,}: the recorded kernels give other numbers than the layers; a layer "
                                   "computes something outside kernels that changed only now")
-            self._records = False
+            self.records = False
         return sums
 
     def _by_layers(self, step, batches, recorded=0):
@@ -119,8 +121,9 @@ class Passes:
 
     def _clear(self):
         """Gradients are added to what there is."""
-        if self._records:
-            clear(self._grads.flat)
+        if self.records:
+            for piece in self._added_to:
+                clear(piece)
         else:
             self._grads.flat.fill(0)
 
