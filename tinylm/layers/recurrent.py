@@ -171,7 +171,8 @@ class Recurrence(Layer):
 
     def backward(self, dout, run):
         dmixed = self.norm.backward(self.proj.backward(dout, run), run)
-        *dgates, _ = run.f.recurrence_backward(dmixed, run.recall(self), (run.g[self.bias.name],), overwrite=run.alone)
+        over = {"overwrite": True} if run.alone else {}
+        *dgates, _ = run.f.recurrence_backward(dmixed, run.recall(self), add_to=(run.g[self.bias.name],), **over)
         dinp, _ = run.f.bitlinears_backward(dgates, run.recall(self), **run.into(
             self.forget.weight, self.value.weight, self.output.weight))
         return dinp
