@@ -6,14 +6,28 @@ import numpy as np
 from ..ops import shapes
 from ..ops.layernorm import LayerNormCache, RMSNormCache
 from . import memory
-from .jit import parallel, serial, serial_shared
+from .jit import parallel, serial, serial_apart, serial_shared
 from .quantize import quantize_row, quantized_for
 from .recording import contiguous
 from .rows import CHUNK_ROWS, add_in_order, add_row, chunks_of, parts_for, threads_of
 
 
-@serial_shared
-def normed_row(out, inp, weight, bias, mean, rstd):
+@serial_apart
+def _statistics(inp, eps):
+    """(mean, rstd) of a row."""
+    C = inp.size
+    total = np.float32(0.0)
+    for i in range(C):
+        total += inp[i]
+    mean = total / np.float32(C)
+    square = np.float32(0.0)
+    for i in range(C):
+        square += (inp[i] - mean) * (inp[i] - mean)
+    return mean, np.float32(1.0) / np.sqrt(square / np.float32(C) + np.float32(eps))
+
+
+@serial_apart
+def _normed(out, inp, weight, bias, mean, rstd):
     if bias.size:
         for i in range(inp.size):
             out[i] = (inp[i] - mean) * rstd * weight[i] + bias[i]
@@ -23,19 +37,25 @@ def normed_row(out, inp, weight, bias, mean, rstd):
 
 
 @serial_shared
+def normed_row(out, inp, weight, bias, mean, rstd):
+    """Writes one row, of which the statistics are known.  A bias of size 0 is none."""
+    _normed(out, inp, weight, bias, mean, rstd)
+
+
+@serial_shared
 def forward_row(out, inp, weight, bias, eps):
     """Writes one row; returns (mean, rstd).  A bias of size 0 is none."""
-    C = inp.size
-    total = np.float32(0.0)
-    for i in range(C):
-        total += inp[i]
-    mean = total / np.float32(C)
-    square = np.float32(0.0)
-    for i in range(C):
-        square += (inp[i] - mean) * (inp[i] - mean)
-    rstd = np.float32(1.0) / np.sqrt(square / np.float32(C) + np.float32(eps))
+    mean, rstd = _statistics(inp, eps)
     normed_row(out, inp, weight, bias, mean, rstd)
     return mean, rstd
+
+
+@serial_shared
+def _heads_of_row(out, mean, rstd, inp, weight, bias, eps):
+    """`forward_row` of all heads (H, D) of a token; mean and rstd (H,)."""
+    for h in range(mean.size):
+        mean[h], rstd[h] = _statistics(inp[h], eps)
+        _normed(out[h], inp[h], weight[h], bias[h], mean[h], rstd[h])
 
 
 @parallel
@@ -122,10 +142,9 @@ def layernorm_backward(dout, cache, add_to=None, residual=None):
 @parallel
 def _head_forward(part, out, mean, rstd, inp, weight, bias, eps, parts):
     """inp (N, H, D); weight and bias (H, D)."""
-    rows, heads, _ = inp.shape
+    rows = inp.shape[0]
     for n in range(rows * part // parts, rows * (part + 1) // parts):
-        for h in range(heads):
-            mean[n, h], rstd[n, h] = forward_row(out[n, h], inp[n, h], weight[h], bias[h], eps)
+        _heads_of_row(out[n], mean[n], rstd[n], inp[n], weight, bias, eps)
 
 
 @parallel
@@ -135,8 +154,7 @@ def _head_codes(part, thread, codes, minus_sums, steps, mean, rstd, inp, weight,
     row = scratch[thread, :heads * D]
     out = row.reshape(heads, D)
     for n in range(rows * part // parts, rows * (part + 1) // parts):
-        for h in range(heads):
-            mean[n, h], rstd[n, h] = forward_row(out[h], inp[n, h], weight[h], bias[h], eps)
+        _heads_of_row(out, mean[n], rstd[n], inp[n], weight, bias, eps)
         steps[n], minus_sums[n] = quantize_row(codes[n], row)
 
 
