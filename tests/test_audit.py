@@ -271,11 +271,11 @@ def wrong(name, change):
     """The backward pass `name` with its gradients changed before they are added."""
     good = getattr(ops, name)
 
-    def backward(dout, cache, add_to=None):
+    def backward(dout, cache, add_to=None, fresh=False):
         found = change(good(dout, cache), dout, cache)
         into = add_to or ()
         for given, g in zip(into, found[len(found) - len(into):]):
-            given += g
+            given[...] = g + (0 if fresh else given)
         return (*found[:len(found) - len(into)], *into)
     return name, backward
 

@@ -197,8 +197,8 @@ def _halves_away_from_zero(weight):
                                .astype(np.int8), scale)
 
 
-def _one_off(inp, ternary, activation_bits=0):
-    out, cache = ops.bitlinear_forward(inp, ternary, activation_bits)
+def _one_off(inp, ternary, activation_bits=0, residual=None):
+    out, cache = ops.bitlinear_forward(inp, ternary, activation_bits, residual)
     if activation_bits and out.size:
         out.flat[-1] = np.nextafter(out.flat[-1], np.float32(np.inf))
     return out, cache
@@ -213,8 +213,8 @@ def _no_state(forget, value, output, bias, state=None, lower=0.0):
     return ops.recurrence_forward(forget, value, output, bias, None, lower)
 
 
-def _dbias_of_64_channels(dout, cache, add_to=None):
-    found = ops.recurrence_backward(dout, cache, add_to)
+def _dbias_of_64_channels(dout, cache, add_to=None, overwrite=False):
+    found = ops.recurrence_backward(dout, cache, add_to, overwrite)
     found[3][64:] *= 0.999
     return found
 
@@ -273,9 +273,31 @@ def _in_place(dout, cache):
     return (dout,)
 
 
-def _of_the_last_alone(douts, caches, add_to=None):
-    _, dweights = ops.bitlinears_backward(douts, caches, add_to)
+def _of_the_last_alone(douts, caches, add_to=None, fresh=False):
+    _, dweights = ops.bitlinears_backward(douts, caches, add_to, fresh)
     return ops.bitlinear_backward(douts[-1], caches[-1])[0], dweights
+
+
+def _added_all_the_same(dout, cache, add_to=None, fresh=False):
+    return ops.bitlinear_backward(dout, cache, add_to)
+
+
+def _residual_twice(inp, ternary, activation_bits=0, residual=None):
+    return ops.bitlinear_forward(inp, ternary, activation_bits, None if residual is None else residual * 2)
+
+
+def _gates_changed_first(dout, cache, add_to=None, overwrite=False):
+    if overwrite:
+        cache.value[...] = 0
+    return ops.recurrence_backward(dout, cache, add_to)
+
+
+def _past_both_lost(dout, cache, add_to=None, residual=None):
+    dinp, *rest = ops.norm_shift_backward(dout, cache, add_to)
+    if residual is not None:
+        residual[...] = dinp
+        dinp = residual
+    return dinp, *rest
 
 
 BROKEN = {
@@ -293,6 +315,10 @@ BROKEN = {
     "scales of the next token": broken(quantize_activations=_seen_from_the_next_row),
     "halves away from zero": broken(ternarize=_halves_away_from_zero),
     "one bit of an integer product": broken(bitlinear_forward=_one_off),
+    "a gradient added to what is fresh": broken(bitlinear_backward=_added_all_the_same),
+    "a residual that is added twice": broken(bitlinear_forward=_residual_twice),
+    "gates overwritten too early": broken(recurrence_backward=_gates_changed_first),
+    "what came past norm and shift": broken(norm_shift_backward=_past_both_lost),
     "dinp of one weight of several": broken(bitlinears_backward=_of_the_last_alone),
     "a lower bound a little low going back": broken(recurrence_forward=_lower_once),
     "a state that is not taken in": broken(recurrence_forward=_no_state),
