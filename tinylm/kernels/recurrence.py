@@ -11,10 +11,12 @@ from . import memory
 from .fork import thread_count
 from .jit import parallel, serial_apart
 from .recording import also, contiguous
+from .registers import ask
 from .rows import PIECES, add_in_order
 from .vector_math import sigmoid32
 
 CHANNELS = 64  # a task has a multiple of them, so that the same numbers are left over for the end of a vector
+AHEAD = 4      # tokens whose gates are asked for before they are needed
 _ONE = np.float32(1.0)
 
 
@@ -60,6 +62,7 @@ def _backward_step(forget, value, output, later, dbias, dout, hidden, before, bi
 def _backward(part, forget, value, output, dbias, later, dout, hidden, bias, state, lower, width, parts):
     """forget, value and output become their gradients.  later and dbias: (B, C); each task has its own part of them."""
     B, T, C = dout.shape
+    gates = forget.reshape(-1), value.reshape(-1), output.reshape(-1)
     blocks = (C + width - 1) // width
     for task in range(B * blocks * part // parts, B * blocks * (part + 1) // parts):
         b, low = task // blocks, task % blocks * width
@@ -67,6 +70,8 @@ def _backward(part, forget, value, output, dbias, later, dout, hidden, bias, sta
         later[b, low:high], dbias[b, low:high] = 0, 0
         for back in range(T):
             t = T - 1 - back
+            for gate in gates:  # written before the pass turned round, and no longer in the caches
+                ask(gate, (b * T + t - AHEAD) * C + low, high - low)
             before = state[b, low:high] if t == 0 else hidden[b, t - 1, low:high]
             _backward_step(forget[b, t, low:high], value[b, t, low:high], output[b, t, low:high], later[b, low:high],
                            dbias[b, low:high], dout[b, t, low:high], hidden[b, t, low:high], before, bias[low:high],
