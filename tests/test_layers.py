@@ -226,6 +226,26 @@ def test_each_residual_draws_its_own_mask():
     assert np.array_equal(Residual("r", 0.5, 1).forward(x, x + 1, Pass(ops, None)), x + 1)
 
 
+@pytest.mark.parametrize("key", [None, dropout_key(0, 1)])
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_a_branch_adds_its_residual_itself_only_where_nothing_is_dropped(rate, key):
+    inp, of_branch = np.random.default_rng(0).standard_normal((2, 2, 3, 8)).astype(np.float32)
+    layer, asked = Residual("r", rate, 1), []
+
+    def branch(residual=None):
+        asked.append(residual)
+        return of_branch if residual is None else residual + of_branch
+
+    params = Parameters([Parameter("p", (1,), True, ("constant", 1.0))])
+    watched, alone = (Pass(kernels, params, tape=Tape(), dropout=key, observe=observe)
+                      for observe in (lambda *_: None, None))
+    out = layer.forward_of(inp, branch, watched)
+    assert np.array_equal(layer.forward_of(inp, branch, alone), out)
+    assert asked[0] is None and (asked[1] is inp) == (rate == 0 or key is None)
+    for one, other in zip(layer.backward(inp, alone), layer.backward(inp, watched), strict=True):
+        assert np.array_equal(one, other)
+
+
 def test_no_two_places_of_a_model_share_a_mask():
     model = build("gpt", {"vocab": 5, "context": 4, "channels": 6, "layers": 3, "heads": 2, "dropout": 0.1})
     sites = [layer.site for layer in model.walk() if hasattr(layer, "site")]

@@ -270,6 +270,7 @@ class RecurrentBlock(Layer):
         return run.seen(self, inp, self.residual2.forward_of(middle, partial(self.ffn.forward, shifted, run), run))
 
     def backward(self, dout, run):
+        """dout may be overwritten: see `norm_shift_backward`."""
         dmiddle, dfed = self.residual2.backward(dout, run)
         dmiddle = self.shift2.backward_of_norm(self.norm2, self.ffn.backward(dfed, run), run, dmiddle)
         dinp, dmixed = self.residual1.backward(dmiddle, run)
