@@ -167,7 +167,8 @@ def test_no_twin_is_hidden_in_a_module():
                           if n.endswith(("_forward", "_backward"))}
     assert found[ops] == found[kernels] <= set(ops.__all__)
     for name in found[ops]:
-        other = name.replace("_forward", "_backward") if "_forward" in name else name.replace("_backward", "_forward")
+        operation, way = name.rsplit("_", 1)
+        other = f"{operation}_{'backward' if way == 'forward' else 'forward'}"
         assert other in found[ops], f"{name} has no {other}"
 
 

@@ -869,10 +869,15 @@ def shifted_from_the_token_after(*inputs, good=kernels.norm_shift_forward):
     return np.roll(out, -1, 1), caches
 
 
-def without_the_second_half(dout, *caches, add_to, good=kernels.feed_forward_gradients):
-    dinp, dup, ddown = good(dout, *caches, add_to=add_to)
+def without_the_second_half(dout, cache, add_to, good=kernels.feed_forward_backward):
+    dinp, dup, ddown = good(dout, cache, add_to=add_to)
     dup[len(dup) // 2:] = 0
     return dinp, dup, ddown
+
+
+def of_all_that_is_hidden(*inputs, good=kernels.feed_forward_forward, **residual):
+    out, cache = good(*inputs, **residual)
+    return out, cache._replace(hidden=np.maximum(cache.hidden, 1))  # as if none of it had been below 0
 
 
 def other_statistics(*inputs, operand=False, good=kernels.headnorm_forward):
@@ -882,7 +887,7 @@ def other_statistics(*inputs, operand=False, good=kernels.headnorm_forward):
 
 @pytest.mark.parametrize(("name", "wrong", "bits"), [
     ("norm_shift_forward", shifted_from_the_token_after, 0), ("headnorm_forward", other_statistics, 8),
-    ("feed_forward_gradients", without_the_second_half, 8)])
+    ("feed_forward_backward", without_the_second_half, 8), ("feed_forward_forward", of_all_that_is_hidden, 8)])
 def test_what_works_only_where_nobody_looks_is_tied_to_what_checks_see(name, wrong, bits, monkeypatch):
     model = models.build("thunderbolt", SMALL | {"activation_bits": bits})
     assert all(c.ok for c in suite.model_checks(model, kernels, ["kernels"]))

@@ -46,12 +46,13 @@ def test_warmup_runs_what_works_alone_and_what_works_where_somebody_looks_on(mon
             asked.add((name, how.get("operand", False)))
             return real(*inputs, **how)
         monkeypatch.setattr(kernels, name, operation)
-    for name in "norm_shift_forward", "token_shift_forward", "headnorm_forward", "squared_relu_forward":
+    for name in ("norm_shift_forward", "token_shift_forward", "headnorm_forward", "squared_relu_forward",
+                 "feed_forward_forward"):
         watched(name)
     doctor.compile_all()
     assert {("norm_shift_forward", True), ("token_shift_forward", False)} <= asked
-    assert {(name, operand) for name in ("headnorm_forward", "squared_relu_forward") for operand in (True, False)
-            } <= asked
+    assert {("headnorm_forward", True), ("headnorm_forward", False)} <= asked
+    assert {("feed_forward_forward", False), ("squared_relu_forward", False)} <= asked
 
 
 def test_bench_trains_in_8_bits_only_what_can_be(capsys):

@@ -15,11 +15,11 @@ from test_kernels_targets import FLAT, INDEX, _assembly
 
 from tinylm import kernels, ops
 from tinylm.config import PRECISIONS
-from tinylm.kernels import machine, rounding, rows, simd, words
+from tinylm.kernels import activations, machine, rounding, rows, simd, words
 from tinylm.kernels.matmul import Operand, in_pairs
 from tinylm.ops.precision import CHUNK, FIXED_POINT, LARGEST, autocast, round_bfloat16, round_fixed
 from tinylm.ops.shapes import ShapeError
-from tinylm.ops.ternary import LARGEST_CODE
+from tinylm.ops.ternary import LARGEST_CODE, FeedForwardCache, Ternary
 
 WORDS, BFLOATS, STEPS = numba.int32[::1], numba.uint32[::1], numba.float32[::1]
 EDGES = st.sampled_from([1, 2, 3, 5, 15, 16, 17, 33, 97])
@@ -400,31 +400,58 @@ def test_gradients_of_8_bits_have_the_same_bits_without_products_of_bytes(N, mon
 @pytest.mark.parametrize("N", [5, CHUNK - 3, 2 * CHUNK, numba.get_num_threads() * CHUNK - 3])
 @given(K=st.sampled_from([1, 8, 70, 130]), M=st.sampled_from([1, 16, 45, 200]), seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=6)
-def test_back_through_a_feed_forward_at_once_is_one_map_after_the_other(chosen, N, K, M, seed):
+def test_a_feed_forward_at_once_is_one_map_after_the_other(chosen, N, K, M, seed):
     rng, called = np.random.default_rng(seed), []
     inp, dout, up, down = (rng.standard_normal(shape).astype(np.float32)
                            for shape in ((N, K), (N, K), (M, K), (K, M)))
-    up, down = ops.ternarize(up), ops.ternarize(down)
-
-    def forward():
-        linear, of_up = kernels.bitlinear_forward(inp, up, 8)
-        square, hidden = kernels.squared_relu_forward(linear)
-        return kernels.bitlinear_forward(square, down, 8)[1], hidden, of_up
-
-    ternary = sys.modules["tinylm.kernels.ternary"]
+    up, down, ternary = ops.ternarize(up), ops.ternarize(down), sys.modules["tinylm.kernels.ternary"]
     at_once = ternary.multiply_bytes_both
     with autocast(chosen), pytest.MonkeyPatch.context() as patch:
         patch.setattr(ternary, "multiply_bytes_both", lambda *a: called.append(1) or at_once(*a))
-        of_down, hidden, of_up = forward()
+        linear, of_up = kernels.bitlinear_forward(inp, up, 8)
+        square, hidden = kernels.squared_relu_forward(linear)
+        out, of_down = kernels.bitlinear_forward(square, down, 8, inp)
         dsquare, ddown = kernels.bitlinear_backward(dout, of_down)
         dinp, dup = kernels.bitlinear_backward(kernels.squared_relu_backward(dsquare, hidden)[0], of_up)
         into = [np.zeros_like(dup), np.zeros_like(ddown)]
-        for found in (kernels.feed_forward_gradients(dout, *forward()),
-                      kernels.feed_forward_gradients(dout, *forward(), add_to=into)):
+        found, cache = kernels.feed_forward_forward(inp, up, down, 8, inp)
+        np.testing.assert_array_equal(found, out)
+        for x, y in zip(cache.down[:2], of_down[:2], strict=True):
+            np.testing.assert_array_equal(x, y)
+        floats = FeedForwardCache(of_up, hidden, of_down)
+        for found in (kernels.feed_forward_backward(dout, cache), kernels.feed_forward_backward(dout, floats),
+                      kernels.feed_forward_backward(dout, cache, add_to=into)):
             for x, y in zip(found, (dinp, dup, ddown), strict=True):
                 np.testing.assert_array_equal(x, y)
     assert bool(called) == (chosen in FIXED_POINT and words.shared_evenly(N) and
                             rounding.a_chunk_for_each_thread(inp))
+
+
+@pytest.mark.parametrize(("K", "kind"), [(words.MOST_IN_SUM, activations.SUMS), (words.MOST_IN_SUM + 1, np.float32)])
+def test_the_largest_sum_is_remembered_whole(K, kind):
+    rng, N, M = np.random.default_rng(0), 9, 3
+    inp = np.ones((N, K), np.float32)
+    inp[1], inp[2] = 0, rng.standard_normal(K)
+    up, down = Ternary(np.ones((M, K), np.int8), 0.5), ops.ternarize(rng.standard_normal((K, M)).astype(np.float32))
+    up.codes[1] = -1
+    linear, _ = kernels.bitlinear_forward(inp, up, 8)
+    dout = rng.standard_normal((N, K)).astype(np.float32)
+    _, cache = kernels.feed_forward_forward(inp, up, down, 8)
+    assert cache.hidden.dtype == kind
+    found = kernels.feed_forward_backward(dout, cache)
+    for x, y in zip(found, kernels.feed_forward_backward(dout, cache._replace(hidden=linear)), strict=True):
+        np.testing.assert_array_equal(x, y)
+    if kind == activations.SUMS:
+        assert cache.hidden[0].tolist() == [K * LARGEST_CODE, 0, K * LARGEST_CODE]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_token_that_is_not_finite_stays_so_through_a_feed_forward(bad):
+    inp = np.random.default_rng(0).standard_normal((9, 8)).astype(np.float32)
+    inp[4, 3] = bad
+    up, down = (ops.ternarize(np.random.default_rng(i).standard_normal((8, 8)).astype(np.float32)) for i in range(2))
+    out, _ = kernels.feed_forward_forward(inp, up, down, 8)
+    assert not np.isfinite(out[4]).any() and np.isfinite(np.delete(out, 4, 0)).all()
 
 
 @OF_PAIRS

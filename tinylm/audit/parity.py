@@ -737,29 +737,34 @@ def _draw_feed_forward(rng, B, T, K, M, bits, tokens, precision):
 
 
 def _run_feed_forward(f, c):
-    """What comes back through all of it at once is that of one after the other, to the bit."""
-    up, down = f.ternarize(_single(c["up"])), f.ternarize(_single(c["down"]))
+    """What goes, and comes back, through all of it at once is that of one after the other, to the bit."""
+    up, down, inp = f.ternarize(_single(c["up"])), f.ternarize(_single(c["down"])), _single(c["inp"])
+    dout, bits = _single(c["dout"]), c["bits"]
     with autocast(c["precision"]):
-        def forward():
-            linear, of_up = f.bitlinear_forward(_single(c["inp"]), up, c["bits"])
-            square, hidden = f.squared_relu_forward(linear)
-            return f.bitlinear_forward(square, down, c["bits"])[1], hidden, of_up
-
-        of_down, hidden, of_up = forward()
-        dsquare, ddown = f.bitlinear_backward(_single(c["dout"]), of_down)
+        linear, of_up = f.bitlinear_forward(inp, up, bits)
+        square, hidden = f.squared_relu_forward(linear)
+        out, of_down = f.bitlinear_forward(square, down, bits)
+        more, _ = f.bitlinear_forward(square, down, bits, inp)
+        dsquare, ddown = f.bitlinear_backward(dout, of_down)
         dinp, dup = f.bitlinear_backward(f.squared_relu_backward(dsquare, hidden)[0], of_up)
-        found = f.feed_forward_gradients(_single(c["dout"]), *forward())
+
+        def forward(residual=None):
+            return f.feed_forward_forward(inp, up, down, bits, residual)
+
+        _expect(np.array_equal(forward()[0], out) and np.array_equal(forward(inp)[0], more),
+                "out of feed_forward_forward differs from that of its parts")
+        found = f.feed_forward_backward(dout, forward()[1])
         into = [np.zeros_like(dup), np.zeros_like(ddown)]
-        added = f.feed_forward_gradients(_single(c["dout"]), *forward(), add_to=into)
+        added = f.feed_forward_backward(dout, forward()[1], add_to=into)
         written = [np.full_like(dup, np.nan), np.full_like(ddown, np.nan)]
-        f.feed_forward_gradients(_single(c["dout"]), *forward(), add_to=written, fresh=True)
+        f.feed_forward_backward(dout, forward()[1], add_to=written, fresh=True)
     _expect(np.array_equal(written[0], dup) and np.array_equal(written[1], ddown),
-            "feed_forward_gradients should not add to what is fresh")
+            "feed_forward_backward should not add to what is fresh")
     _expect(added[1] is into[0] and added[2] is into[1],
-            "feed_forward_gradients with add_to should return those arrays as dup and ddown")
-    for name, one, at_once, more in zip(("dinp", "dup", "ddown"), (dinp, dup, ddown), found, added, strict=True):
-        _expect(np.array_equal(one, at_once) and np.array_equal(one, more),
-                f"{name} of feed_forward_gradients differs from that of its parts")
+            "feed_forward_backward with add_to should return those arrays as dup and ddown")
+    for name, one, at_once, sums in zip(("dinp", "dup", "ddown"), (dinp, dup, ddown), found, added, strict=True):
+        _expect(np.array_equal(one, at_once) and np.array_equal(one, sums),
+                f"{name} of feed_forward_backward differs from that of its parts")
     return {"difference": np.zeros(1, np.float32)}
 
 
@@ -1305,7 +1310,7 @@ OPERATIONS: dict[str, Operation] = {
                             {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "widths": ((1,), (33, 33), (16, 97, 5)),
                              "bits": (0, 8), "tokens": TOKENS, "precision": PRECISIONS},
                             _draw_bitlinears, _run_bitlinears, _bound_bitlinears),
-    "feed_forward": Operation(("feed_forward_gradients",),
+    "feed_forward": Operation(("feed_forward_forward", "feed_forward_backward"),
                               {"B": (0, *ROWS), "T": EDGES, "K": EDGES, "M": EDGES, "bits": (0, 8), "tokens": TOKENS,
                                "precision": PRECISIONS},
                               _draw_feed_forward, _run_feed_forward, lambda c, want: {"difference": 0.0}),

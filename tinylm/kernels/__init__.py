@@ -46,7 +46,8 @@ from .ternary import (
     bitlinear_forward,
     bitlinears_backward,
     bitlinears_forward,
-    feed_forward_gradients,
+    feed_forward_backward,
+    feed_forward_forward,
     quantize_activations,
     ternarize,
 )

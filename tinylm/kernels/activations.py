@@ -6,13 +6,14 @@ import numpy as np
 from ..ops import activations as definition
 from ..ops import shapes
 from . import memory
-from .jit import parallel, serial
-from .quantize import quantize_row, quantized_for
-from .recording import contiguous
+from .jit import parallel, serial, serial_exact
+from .quantize import quantize_row, quantized_for, to_code
+from .recording import contiguous, one
 from .rows import parts_for, threads_of
 from .vector_math import tanh32
 
 _SCALE, _CUBIC = np.float32(definition.GELU_SCALE), np.float32(definition.GELU_CUBIC)
+SUMS = np.dtype(np.uint16)  # what `square_sums` leaves
 _HALF, _ONE, _TWO, _THREE = np.float32(0.5), np.float32(1.0), np.float32(2.0), np.float32(3.0)
 
 
@@ -36,21 +37,34 @@ def _squared_relu_forward_range(out, inp):
         out[i] = x * x
 
 
-@serial
-def _through_squared_relu(dout, inp):
-    return dout * _TWO * inp if inp > np.float32(0.0) else np.float32(0.0)
+@serial_exact
+def square_sums(squares, sums, inp, step):
+    """max(inp step, 0)^2 for integers inp as float32, and max(inp, 0) itself, of 16 bits."""
+    for i in range(inp.size):
+        positive = np.float32(0.0) if inp[i] < np.float32(0.0) else inp[i]
+        sums[i] = np.uint16(to_code(positive))
+        x = positive * step
+        squares[i] = x * x
 
 
-@serial
-def _squared_relu_backward_range(dinp, dout, inp):
+@serial_exact
+def _through_squared_relu(dout, inp, step):
+    x = np.float32(inp) * step
+    return dout * _TWO * x if x > np.float32(0.0) else np.float32(0.0)
+
+
+@serial_exact
+def _squared_relu_backward_range(dinp, dout, inp, step):
+    """For an input of inp step: inp float32, or the sums of `square_sums`."""
     for i in range(dout.size):
-        dinp[i] = _through_squared_relu(dout[i], inp[i])
+        dinp[i] = _through_squared_relu(dout[i], inp[i], step)
 
 
-@serial
-def squared_relu_backward_in_place(dout, inp):
+@serial_exact
+def squared_relu_backward_in_place(dout, inp, step):
+    """As above; what writes over what it reads has to say so, or it is done number by number."""
     for i in range(dout.size):
-        dout[i] = _through_squared_relu(dout[i], inp[i])
+        dout[i] = _through_squared_relu(dout[i], inp[i], step)
 
 
 @serial
@@ -107,7 +121,14 @@ def _squared_relu_codes(part, thread, codes, minus_sums, steps, inp, scratch, pa
 @parallel
 def _squared_relu_backward(part, dinp, dout, cache, parts):
     low, high = dout.size * part // parts, dout.size * (part + 1) // parts
-    _squared_relu_backward_range(dinp[low:high], dout[low:high], cache[low:high])
+    _squared_relu_backward_range(dinp[low:high], dout[low:high], cache[low:high], _ONE)
+
+
+@parallel
+def _through_sums(part, dinp, dout, sums, steps, scale, parts):
+    rows = dout.shape[0]
+    for n in range(rows * part // parts, rows * (part + 1) // parts):
+        _squared_relu_backward_range(dinp[n], dout[n], sums[n], steps[n] * scale[0])
 
 
 @parallel
@@ -171,3 +192,10 @@ def squared_relu_forward(inp, operand=False):
 def squared_relu_backward(dout, cache):
     """See `tinylm.ops.squared_relu_backward`."""
     return _backward(_squared_relu_backward, dout, cache)
+
+
+def squared_relu_backward_of_sums(dout, sums, steps, scale):
+    """dinp for an input of sums steps scale, of which the sums below 0 are 0: (N, M) all but steps (N,)."""
+    dinp = memory.empty(dout.shape)
+    _through_sums(dinp, contiguous(dout), sums, steps, one(scale), parts_for(dout.size))
+    return dinp

@@ -89,3 +89,8 @@ def contiguous(x, dtype=np.float32):
     copy = memory.empty(x.shape, dtype)
     also(np.copyto, copy, x)
     return copy
+
+
+def one(scale):
+    """A number as kernels take it, float32 (1,): of an array the array itself, which may hold another one next time."""
+    return np.asarray(scale, np.float32).reshape(1)

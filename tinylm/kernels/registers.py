@@ -6,7 +6,8 @@ import numpy as np
 from .jit import serial
 from .simd import ROWS, lanes, load, load_some, prefetch, store, store_some
 
-LINE = 16            # numbers in a cache line
+LINE_BYTES = 64      # of a cache line
+LINE = 16            # numbers of 4 bytes in it
 ALONE = np.int64(1)  # tiles that are together: each comes by itself
 
 
@@ -30,7 +31,7 @@ def put(a, i, v, count):
 @serial
 def ask(a, first, numbers):
     """Prefetch what will be read soon; beyond the end of a, too, nothing happens."""
-    for i in range(first, first + numbers, LINE):
+    for i in range(first, first + numbers, LINE_BYTES // a.itemsize):
         prefetch(a, i)
 
 

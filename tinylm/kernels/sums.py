@@ -13,7 +13,7 @@ import numpy as np
 
 from . import memory
 from .jit import parallel, serial
-from .recording import also
+from .recording import also, one
 from .rows import parts_for, threads_of
 from .simd import SHORT, add, index, load, short, store, subtract, transpose8
 
@@ -167,6 +167,6 @@ def multiply(x, places, scale, K, add_to=None):
         last = x[N // SHORT * SHORT:].reshape(-1)
         also(np.copyto, edge[:last.size], last)
         also(np.copyto, edge[last.size:], np.float32(0))
-    _product(out, add_to is None, x.reshape(-1), places, np.asarray(scale, np.float32).reshape(1), edge,
+    _product(out, add_to is None, x.reshape(-1), places, one(scale), edge,
              *(memory.for_threads(threads, size * SHORT) for size in (GROUPS * SUMS, DEPTH, columns, columns)), parts)
     return out

@@ -1,28 +1,32 @@
 """Twins of `tinylm.ops.ternary`."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..config import PRECISIONS
 from ..ops import shapes
 from ..ops.precision import fixed_point, precision
-from ..ops.ternary import LARGEST_CODE, SMALLEST_SCALE, BitLinearCache, Ternary
+from ..ops.ternary import LARGEST_CODE, SMALLEST_SCALE, BitLinearCache, FeedForwardCache, Ternary
 from . import memory, sums
-from .activations import squared_relu_backward
+from .activations import SUMS, squared_relu_backward, squared_relu_backward_of_sums, squared_relu_forward
 from .jit import parallel, serial
 from .matmul import FEW_ROWS, both_ways, matmul, pack, pack_scaled, scale_rows
 from .optimizer import CHUNK
 from .quantize import Quantized, bytes_for, quantize_row
-from .recording import also, contiguous
+from .recording import also, contiguous, one
 from .residual import add
 from .rounding import a_chunk_for_each_thread, gradient_columns, quantize_both, strips_are_bytes
 from .rows import clear, parts_for
 from .simd import SHORT
 from .words import (
+    MOST_IN_SUM,
     byte_panels,
     multiply_byte_strips,
     multiply_bytes,
     multiply_bytes_both,
+    multiply_bytes_squared,
     shared_evenly,
     ternary_panels,
 )
@@ -135,11 +139,6 @@ def _few_tokens(part, out, values, steps, codes, parts):
             out[n, m] = np.float32(_dot_codes(values[n, :K], codes[m])) * steps[n]
 
 
-def _one(scale):
-    """A scale for all rows of a product."""
-    return np.asarray(scale, np.float32).reshape(1, 1)
-
-
 def _quantized(rows):
     """8-bit codes of rows (N, K), as `Bytes`."""
     found = bytes_for(*rows.shape)
@@ -168,19 +167,23 @@ def _forward(inp, ternaries, activation_bits, residuals):
     """`bitlinears_forward`, each product added to its residual (N, M) if that is not None."""
     for codes, _ in ternaries:
         shapes.linear(inp, codes, None)
-    inp_scale, K = None, inp.shape[-1]
+    K = inp.shape[-1]
     if activation_bits:
         rows = inp.rows if isinstance(inp, Quantized) else _quantized(contiguous(inp).reshape(-1, K))
         outs = [_product_of_bytes(rows, ternary, residual)
                 for ternary, residual in zip(ternaries, residuals, strict=True)]
-        inp_scale = rows.steps.reshape(*inp.shape[:-1], 1)
-        inp = rows.codes[:, :K].reshape(inp.shape)
+        caches = [_remembered(rows, inp.shape, ternary) for ternary in ternaries]
     else:
         inp = contiguous(inp)
         outs = [_added(_product(inp.reshape(-1, K), ternary, True), residual)
                 for ternary, residual in zip(ternaries, residuals, strict=True)]
-    return ([out.reshape(*inp.shape[:-1], out.shape[-1]) for out in outs],
-            [BitLinearCache(inp, inp_scale, ternary) for ternary in ternaries])
+        caches = [BitLinearCache(inp, None, ternary) for ternary in ternaries]
+    return [out.reshape(*inp.shape[:-1], out.shape[-1]) for out in outs], caches
+
+
+def _remembered(rows, shape, ternary):
+    """The cache of a product of rows as `Bytes`, which were an array of that shape."""
+    return BitLinearCache(rows.codes[:, :shape[-1]].reshape(shape), rows.steps.reshape(*shape[:-1], 1), ternary)
 
 
 def _product(rows, ternary, transposed, add_to=None):
@@ -191,7 +194,7 @@ def _product(rows, ternary, transposed, add_to=None):
     if precision() == PRECISIONS[0] and len(rows) >= SHORT:
         columns = codes.shape[0 if transposed else 1]
         return sums.multiply(rows, sums.places_of(codes, transposed), scale, columns, add_to)
-    return matmul(rows, codes, transpose_b=transposed, row_scale=_one(scale), add_to=add_to)
+    return matmul(rows, codes, transpose_b=transposed, row_scale=one(scale).reshape(1, 1), add_to=add_to)
 
 
 def _added(out, residual):
@@ -251,32 +254,56 @@ def bitlinears_backward(douts, caches, add_to=None, fresh=False):
             as_columns, dinp = drows, _product(drows, (codes, scale), False, dinp)
         else:
             as_rows, as_columns = both_ways(drows, factor)
-            dinp = matmul(as_rows, codes, row_scale=_one(scale), add_to=dinp)
+            dinp = matmul(as_rows, codes, row_scale=one(scale).reshape(1, 1), add_to=dinp)
         dweights.append(_weight_gradient(as_columns, inputs, factor, values.shape[1], add_to[i] if add_to else None,
                                          fresh))
     return dinp.reshape(shape), dweights
 
 
-def feed_forward_gradients(dout, down, hidden, up, add_to=None, fresh=False):
-    """See `tinylm.ops.feed_forward_gradients`.  Adds to the arrays of add_to.
+def feed_forward_forward(inp, up, down, activation_bits=0, residual=None):
+    """See `tinylm.ops.feed_forward_forward`; float32.
+
+    For activation_bits 8 the first product is rounded while it is made, and of it is remembered, where that fits into
+    16 bits, the sum of codes that is behind each number, or 0 for those below 0.
+    """
+    if not activation_bits or inp.shape[-1] > MOST_IN_SUM or math.prod(inp.shape[:-1]) <= FEW_ROWS:
+        linear, of_up = bitlinear_forward(inp, up, activation_bits)
+        square, hidden = squared_relu_forward(linear, operand=activation_bits == 8)
+        out, of_down = bitlinear_forward(square, down, activation_bits, residual)
+        return out, FeedForwardCache(of_up, hidden, of_down)
+    shapes.linear(inp, up.codes, None)
+    shape = *inp.shape[:-1], len(up.codes)
+    rows = inp.rows if isinstance(inp, Quantized) else _quantized(contiguous(inp).reshape(-1, inp.shape[-1]))
+    squares, sums = multiply_bytes_squared(rows, up.scale, ternary_panels(up.codes, True), len(up.codes))
+    out, of_down = bitlinear_forward(Quantized(shape, squares), down, activation_bits, residual)
+    return out, FeedForwardCache(_remembered(rows, inp.shape, up), sums.reshape(shape), of_down)
+
+
+def feed_forward_backward(dout, cache, add_to=None, fresh=False):
+    """See `tinylm.ops.feed_forward_backward`.  Adds to the arrays of add_to.
 
     In 8 bits what reaches the squared ReLU, and what leaves it, is rounded while it is made.
     """
+    up, hidden, down = cache
     values, factor, _ = _multiplied(down)
     inp, inp_factor, shape = _multiplied(up)
-    drows = contiguous(dout).reshape(-1, dout.shape[-1])
+    drows, hidden = contiguous(dout).reshape(-1, dout.shape[-1]), hidden.reshape(-1, hidden.shape[-1])
     if factor is None or inp_factor is None or not (
             fixed_point() and a_chunk_for_each_thread(drows) and shared_evenly(len(drows))):
-        dsquare, ddown = bitlinear_backward(dout, down, add_to and add_to[1:], fresh)
-        (dlinear,) = squared_relu_backward(dsquare, hidden)
+        dsquare, ddown = bitlinear_backward(drows, down, add_to and add_to[1:], fresh)
+        dsquare = dsquare.reshape(hidden.shape)
+        if hidden.dtype == SUMS:
+            dlinear = squared_relu_backward_of_sums(dsquare, hidden, inp_factor, up.ternary.scale)
+        else:
+            (dlinear,) = squared_relu_backward(dsquare, hidden)
         dinp, dup = bitlinear_backward(dlinear, up, add_to and add_to[:1], fresh)
-        return dinp, dup, ddown
+        return dinp.reshape(shape), dup, ddown
     into = add_to or (None, None)
     as_rows, as_columns = quantize_both(drows, factor)
     ddown = _weight_gradient(as_columns, _packed_inputs(values, factor), factor, values.shape[1], into[1],
                              fresh)
     as_rows, as_columns = multiply_bytes_both(as_rows, down.ternary.scale, ternary_panels(down.ternary.codes, False),
-                                              hidden.reshape(len(drows), -1), inp_factor)
+                                              hidden, up.ternary.scale, inp_factor)
     dinp = multiply_bytes(as_rows, up.ternary.scale, ternary_panels(up.ternary.codes, False), inp.shape[1])
     dup = _weight_gradient(as_columns, _packed_inputs(inp, inp_factor), inp_factor, inp.shape[1], into[0],
                            fresh)

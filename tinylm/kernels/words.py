@@ -9,12 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from ..ops.precision import CHUNK
+from ..ops.ternary import LARGEST_CODE
 from . import memory
-from .activations import squared_relu_backward_in_place
+from .activations import SUMS, square_sums, squared_relu_backward_in_place
 from .fork import thread_count
 from .jit import inlined, parallel, serial
-from .quantize import bytes_for
-from .recording import also
+from .quantize import bytes_for, quantize_row
+from .recording import also, one
 from .registers import ALONE, ask, ask_rows, ask_tile, get, put
 from .rounding import (
     BYTE_STRIP,
@@ -465,7 +466,9 @@ def _product_byte_strips(part, out, start, lds, css, a, steps, b, M, N, K, colum
                               column * count, count, steps, row, min(ROWS, M - row), min(WIDE, N - column))
 
 
-_NOTHING = np.zeros(WIDE, np.float32), 0, 0
+_NO_START, _ONES = np.zeros(WIDE, np.float32), np.ones(ROWS, np.float32)
+_NOTHING = _NO_START, 0, 0
+MOST_IN_SUM = np.iinfo(SUMS).max // LARGEST_CODE  # codes whose sum fits into 16 bits, whatever they are
 
 
 def _room_for_totals(parts):
@@ -489,9 +492,49 @@ def multiply_bytes(a, scale, panels, N, add_to=None, start=None):
     out, (rows, columns) = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, 4 * count, PIECES, 1)
     parts = rows * columns
     _product_bytes(out.reshape(-1), *_start_of(add_to if start is None else start), a.words.reshape(-1), a.minus_sums,
-                   a.steps.reshape(-1), np.asarray(scale, np.float32).reshape(1), panels, M, N, 4 * count,
+                   a.steps.reshape(-1), one(scale), panels, M, N, 4 * count,
                    _room_for_totals(parts), columns, parts)
     return out
+
+
+@parallel
+def _product_bytes_squared(part, thread, sums, codes, minus_sums, code_steps, a, a_minus_sums, a_steps, scale, b, M, N,
+                           K, near, squares, totals, parts):
+    """8-bit codes (M, N rounded up) of what a squared ReLU makes of the product of `_product_bytes`.
+
+    sums       (M, N): see `multiply_bytes_squared`
+    near       (threads, ROWS N or more) for the product's rows of one tile, without their steps
+    squares    (threads, N or more) for one row
+    """
+    count, tiles = (K + 3) // 4, (M + ROWS - 1) // ROWS
+    flat, row = near[thread, :ROWS * N], squares[thread, :N]
+    x = flat.reshape(ROWS, N)
+    for t in range(tiles * part // parts, tiles * (part + 1) // parts):
+        low, rows = t * ROWS, min(ROWS, M - t * ROWS)
+        _share_bytes(flat, _NO_START, FIRST, FIRST, a[low * count:], a_minus_sums[low:], _ONES, _ONES, b, rows, N, K,
+                     totals[thread], FIRST, NEXT, FIRST, N)
+        for n in range(low, low + rows):
+            ask(sums, (n + 1) * N, N)
+            ask(codes, (n + 1) * codes.shape[1], codes.shape[1])
+            square_sums(row, sums[n], x[n - low], a_steps[n] * scale[0])
+            code_steps[n], minus_sums[n] = quantize_row(codes[n], row)
+
+
+def multiply_bytes_squared(a, scale, panels, N):
+    """(squares, sums) of the product p of `multiply_bytes`, which is not written to memory: a as `Bytes` (M, K).
+
+    squares    max(p, 0)^2 as `Bytes` (M, N)
+    sums       uint16 (M, N): max(p, 0) without its scale and steps; for K up to MOST_IN_SUM
+    """
+    M, count = a.words.shape
+    squares, sums = bytes_for(M, N), memory.empty((M, N), SUMS)
+    parts = min(-(-M // ROWS), parts_for(M * N * 4 * count, LEAST_PRODUCT, PIECES))
+    threads = threads_of(parts)
+    _product_bytes_squared(sums, *squares.filled, a.words.reshape(-1), a.minus_sums, a.steps.reshape(-1),
+                           one(scale), panels, M, N, 4 * count,
+                           memory.for_threads(threads, ROWS * N), memory.for_threads(threads, N),
+                           _room_for_totals(parts), parts)
+    return squares, sums
 
 
 def multiply_byte_strips(a, panels, N, add_to=None, fresh=False):
@@ -511,11 +554,14 @@ def multiply_byte_strips(a, panels, N, add_to=None, fresh=False):
 
 
 @parallel
-def _product_bytes_both(part, thread, start, a, a_minus_sums, a_steps, scale, b, M, N, K, inp, codes, code_steps,
+def _product_bytes_both(part, thread, a, a_minus_sums, a_steps, scale, b, M, N, K, inp, inp_scale, codes, code_steps,
                         minus_sums, sums, words, word_steps, most, factor, width, between, of_chunk, scratch, near,
                         totals, parts):
     """The product of `_product_bytes`, taken back through a squared ReLU of inp (M, N), of which nothing remains but
-    what `_round_both` would make of it.   near    (threads, CHUNK N) for the rows of a chunk
+    what `_round_both` would make of it.
+
+    inp_scale    for inp as sums, whose steps are factor; else empty
+    near         (threads, CHUNK N) for the rows of a chunk
     """
     chunks, count = word_steps.shape[0], (K + 3) // 4
     flat, tops = near[thread], scratch[thread, 0, :N]
@@ -525,25 +571,27 @@ def _product_bytes_both(part, thread, start, a, a_minus_sums, a_steps, scale, b,
         tops[:] = 0
         for t in range((rows + ROWS - 1) // ROWS):
             ask(inp, (low + t * ROWS) * N, min(ROWS, rows - t * ROWS) * N)  # for what comes after the product
-            _share_bytes(flat, start, FIRST, FIRST, a[low * count:], a_minus_sums[low:], a_steps[low:], scale,
+            _share_bytes(flat, _NO_START, FIRST, FIRST, a[low * count:], a_minus_sums[low:], a_steps[low:], scale,
                          b, rows, N, K, totals[thread], t, t + 1, FIRST, N)
             for n in range(t * ROWS, min(rows, t * ROWS + ROWS)):
-                squared_relu_backward_in_place(x[n], inp[low + n])
+                step = factor[low + n] * inp_scale[0] if inp_scale.size else _ONE
+                squared_relu_backward_in_place(x[n], inp[low + n], step)
                 take_row(codes, code_steps, minus_sums, sums, tops, low + n, x[n], factor)
         take_columns(words, chunk * of_chunk, word_steps[chunk], scratch[thread], flat[:rows * N], most, factor, low,
                      rows, width, between)
 
 
-def multiply_bytes_both(a, scale, panels, inp, factor):
+def multiply_bytes_both(a, scale, panels, inp, inp_scale, factor):
     """`quantize_both` of what `multiply_bytes` gives for a as `Bytes`, taken back through a squared ReLU of inp (M, N),
     without either being written to memory.
+
+    inp    float32, or the sums of `multiply_bytes_squared`, of which factor are the steps and inp_scale the scale
     """
     (M, N), count = inp.shape, a.words.shape[1]
     codes, (words, steps, places), most = bytes_for(M, N), *gradient_room(M, N)
-    parts = len(steps)
-    _product_bytes_both(_NOTHING[0], a.words.reshape(-1), a.minus_sums, a.steps.reshape(-1),
-                        np.asarray(scale, np.float32).reshape(1), panels, M, N, 4 * count, inp, codes.codes,
-                        codes.steps.reshape(1, -1), codes.minus_sums, NO_FLOATS, words, steps, most, factor, *places,
-                        scratch_for(parts, N), memory.empty((threads_of(parts), CHUNK * N)), _room_for_totals(parts),
-                        parts)
+    parts, inp_scale = len(steps), one(inp_scale) if inp.dtype == SUMS else NO_FACTOR
+    _product_bytes_both(a.words.reshape(-1), a.minus_sums, a.steps.reshape(-1), one(scale), panels, M, N,
+                        4 * count, inp, inp_scale, codes.codes, codes.steps.reshape(1, -1), codes.minus_sums,
+                        NO_FLOATS, words, steps, most, factor, *places, scratch_for(parts, N),
+                        memory.empty((threads_of(parts), CHUNK * N)), _room_for_totals(parts), parts)
     return codes, BothWays((M, N), None, None, None, words, steps)

@@ -235,14 +235,19 @@ class TernaryFeedForward(Layer):
         return [self.up, self.down]
 
     def forward(self, inp, run, **residual):
-        hidden, cache = run.f.squared_relu_forward(self.up.forward(inp, run), **self.down.operand(run))
+        if run.alone:  # in one operation
+            out, cache = run.f.feed_forward_forward(inp, self.up.ternary(run), self.down.ternary(run),
+                                                    self.up.activation_bits, **residual)
+            run.remember(self, cache)
+            return out
+        hidden, cache = run.f.squared_relu_forward(self.up.forward(inp, run))
         run.remember(self, cache)
         return run.seen(self, inp, self.down.forward(hidden, run, **residual))
 
     def backward(self, dout, run):
-        if run.alone:  # in one operation
-            caches = [run.recall(layer) for layer in (self.down, self, self.up)]
-            dinp, _, _ = run.f.feed_forward_gradients(dout, *caches, **run.into(self.up.weight, self.down.weight))
+        if run.alone:
+            dinp, _, _ = run.f.feed_forward_backward(dout, run.recall(self),
+                                                     **run.into(self.up.weight, self.down.weight))
             return dinp
         (dhidden,) = run.f.squared_relu_backward(self.down.backward(dout, run), run.recall(self))
         return self.up.backward(dhidden, run)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import shapes
-from .activations import squared_relu_backward
+from .activations import squared_relu_backward, squared_relu_forward
 from .matmul import matmul
 from .precision import PRECISIONS, autocast, fixed_point, precision, round_fixed
 
@@ -112,16 +112,36 @@ def bitlinear_backward(dout, cache, add_to=None, fresh=False):
     return dinp.reshape(values.shape), dweight
 
 
-def feed_forward_gradients(dout, down, hidden, up, add_to=None, fresh=False):
-    """Return (dinp, dup, ddown): back through two ternary maps and the squared ReLU between them, one after the other.
+class FeedForwardCache(NamedTuple):
+    up: BitLinearCache
+    hidden: np.ndarray   # (..., M): what the first map gives
+    down: BitLinearCache
 
-    down, hidden, up    what their forward passes returned to be remembered
-    add_to, fresh       (dup, ddown) arrays the gradients are added to, and whether what they hold counts as 0
-    Shapes              dout (..., M) -> dinp (..., K)
+
+def feed_forward_forward(inp, up, down, activation_bits=0, residual=None):
+    """out = bitlinear(squared_relu(bitlinear(inp, up)), down).
+
+    up, down  Ternary (M, K) and (N, M)
+    residual  (..., N): what out is added to, if anything
+    Shapes    inp (..., K) -> out (..., N)
+    Caches    what the three of them do
+    Raises    ShapeError
     """
-    dsquare, ddown = bitlinear_backward(dout, down, add_to and add_to[1:], fresh)
-    (dlinear,) = squared_relu_backward(dsquare, hidden)
-    dinp, dup = bitlinear_backward(dlinear, up, add_to and add_to[:1], fresh)
+    linear, of_up = bitlinear_forward(inp, up, activation_bits)
+    square, hidden = squared_relu_forward(linear)
+    out, of_down = bitlinear_forward(square, down, activation_bits, residual)
+    return out, FeedForwardCache(of_up, hidden, of_down)
+
+
+def feed_forward_backward(dout, cache, add_to=None, fresh=False):
+    """Return (dinp, dup, ddown): back through all three, one after the other.
+
+    add_to, fresh   (dup, ddown) arrays the gradients are added to, and whether what they hold counts as 0
+    Shapes          dout (..., N) -> dinp (..., K)
+    """
+    dsquare, ddown = bitlinear_backward(dout, cache.down, add_to and add_to[1:], fresh)
+    (dlinear,) = squared_relu_backward(dsquare, cache.hidden)
+    dinp, dup = bitlinear_backward(dlinear, cache.up, add_to and add_to[:1], fresh)
     return dinp, dup, ddown
 
 
