@@ -12,6 +12,7 @@ from tinylm import config, kernels, models, ops
 from tinylm.audit import causality, floor, followed, gradients, parity, streaming, suite, threads, unitcheck
 from tinylm.audit.shrink import shrink
 from tinylm.errors import CheckFailed
+from tinylm.kernels.matmul import unpack
 from tinylm.layers import Attention, Block, Head, LayerNorm, Parameters, Residual
 from tinylm.layers.base import Replaced
 from tinylm.ops.precision import LARGEST, PRECISIONS, autocast, precision, rounded
@@ -846,7 +847,13 @@ def dweight_without_steps(dout, cache, add_to=None):
     return kernels.bitlinear_backward(dout, cache, add_to)
 
 
+def logits_of_floats(inp, weight, bias, targets):
+    with autocast("float32"):
+        return kernels.linear_cross_entropy_forward(inp, unpack(weight), bias, targets)
+
+
 BOLT_ROUNDED_MUTANTS = {
+    "logits that are not rounded": ("linear_cross_entropy_forward", logits_of_floats),
     "the scale of three maps": ("bitlinears_backward", without_scale),
     "6 bits instead of 8 or more": ("bitlinear_backward", gradient_in_6_bits),
     "the mean step for every token": ("bitlinear_backward", dweight_without_steps),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tinylm import ops
 from tinylm.audit import parity
+from tinylm.ops.linear import LinearCache
 from tinylm.ops.precision import CHUNK, autocast
 from tinylm.ops.random import dropout_key, dropout_mask
 from tinylm.ops.shapes import ShapeError
@@ -688,6 +689,31 @@ def test_cross_entropy(N, C, V, with_bias, seed):
         assert (dbias is None) == (not with_bias)
         if with_bias:
             close(dbias[v], sum(dlogits[n, v] for n in range(N)))
+
+
+@FEW
+@given(SIZE, SIZE, SIZE, st.booleans(), SEED)
+def test_logits_of_int8_are_products_of_8_bits(N, C, V, with_bias, seed):
+    rng = np.random.default_rng(seed)
+    inp, weight = rng.standard_normal((N, C)), rng.standard_normal((V, C))
+    bias = rng.standard_normal(V) if with_bias else None
+    targets, dlosses = rng.integers(0, V, N), rng.standard_normal(N)
+
+    def of_8_bits(rows):
+        steps = [max(abs(x) for x in row) / 127 for row in rows]
+        return np.array([[step * round(x / step) for x in row] for row, step in zip(rows, steps, strict=True)])
+
+    want, cache = ops.cross_entropy_forward(linear_loop(of_8_bits(inp), of_8_bits(weight), bias), targets)
+    (dlogits,) = ops.cross_entropy_backward(dlosses, cache)
+    with autocast("int8"):
+        found = ops.linear_cross_entropy(inp, weight, bias, targets, dlosses)
+    with autocast("int16"):  # back it goes as if nothing had been rounded to 8 bits
+        back = ops.linear_backward(dlogits, LinearCache(inp, weight, bias))
+    np.testing.assert_allclose(found[0], want, rtol=1e-5, atol=1e-6)
+    for x, y in zip(found[1:], back, strict=True):
+        assert (x is None) == (y is None)
+        if x is not None:  # a number between two codes may get the other one
+            np.testing.assert_allclose(x, y, rtol=1e-4, atol=2e-3 * np.abs(y).max() + 1e-6)
 
 
 def test_cross_entropy_of_huge_logits_is_finite():

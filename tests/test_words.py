@@ -445,6 +445,48 @@ def test_the_largest_sum_is_remembered_whole(K, kind):
         assert cache.hidden[0].tolist() == [K * LARGEST_CODE, 0, K * LARGEST_CODE]
 
 
+def narrow_product(x, y, bias, in_bytes):
+    with autocast("int8"), pytest.MonkeyPatch.context() as patch:
+        if not in_bytes:
+            patch.setattr(words, "has_byte_dot", lambda: False)
+        packed = words.narrow(y)
+        assert (packed.steps.ndim == 1) == (in_bytes and simd.has_byte_dot() and x.shape[1] <= CHUNK)
+        return words.multiply_narrow(x, packed, bias)
+
+
+@given(st.integers(0, 2**32 - 1), EDGES, st.sampled_from([1, 3, 4, 70, CHUNK - 1, CHUNK]), EDGES, st.booleans())
+def test_products_of_8_bits_are_exact_whatever_words_they_are_of(seed, N, K, V, with_bias):
+    rng = np.random.default_rng(seed)
+    x, y = (rng.standard_normal((n, K)).astype(np.float32) for n in (N, V))
+    x[0], y[-1, 0] = rng.choice([-1, 0, 1]), 100  # all at an end, or nothing
+    bias = rng.standard_normal(V).astype(np.float32) if with_bias else None
+    (codes_x, step_x), (codes_y, step_y) = (ops.quantize_activations(rows) for rows in (x, y))
+    exact = codes_x.astype(np.float64) @ codes_y.T.astype(np.float64)
+    want = exact.astype(np.float32) * (step_x * step_y.T)
+    want = want if bias is None else want + bias
+    for in_bytes in (True, False):
+        np.testing.assert_array_equal(narrow_product(x, y, bias, in_bytes), want)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([CHUNK + 1, 2 * CHUNK + 7]))
+def test_each_chunk_of_a_product_of_8_bits_has_its_step(seed, K):
+    rng = np.random.default_rng(seed)
+    x, y = (rng.standard_normal((n, K)).astype(np.float32) for n in (5, 20))
+    x[:, :CHUNK] *= 1000
+    want = round_fixed(x, 1, LARGEST_CODE).astype(float) @ round_fixed(y, 1, LARGEST_CODE).T.astype(float)
+    np.testing.assert_allclose(narrow_product(x, y, None, True), want, rtol=1e-6, atol=1e-6 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("in_bytes", [True, False])
+def test_what_is_not_finite_makes_no_number_of_8_bits(bad, in_bytes):
+    x, y = np.ones((7, 40), np.float32), np.ones((20, 40), np.float32)
+    x[3, 5], y[17, 39] = bad, bad
+    got = narrow_product(x, y, None, in_bytes)
+    assert np.isnan(got[3]).all() and np.isnan(got[:, 17]).all()
+    assert np.isfinite(np.delete(np.delete(got, 3, 0), 17, 1)).all()
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_token_that_is_not_finite_stays_so_through_a_feed_forward(bad):
     inp = np.random.default_rng(0).standard_normal((9, 8)).astype(np.float32)

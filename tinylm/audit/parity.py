@@ -24,6 +24,7 @@ import numpy as np
 
 from .. import ops
 from ..errors import CheckFailed
+from ..ops.cross_entropy import operands
 from ..ops.precision import (
     CHUNK,
     FIXED_POINT,
@@ -1165,7 +1166,7 @@ def dlogits_error(inp, weight, bias, targets, dlosses):
 
     Shapes    as `linear_cross_entropy_forward`; dlosses (N,) -> (N, V)
     """
-    inp, weight, bias = rounded(inp, 1), rounded(weight, 1), 0.0 if bias is None else bias
+    (inp, weight), bias = operands(inp, weight), 0.0 if bias is None else bias
     roundings = inp.shape[1] + 2 + 2 * fixed_point()  # a step is rounded on each side
     off_logits = gamma(roundings) * (np.abs(inp) @ np.abs(weight).T + np.abs(bias))
     _, prob, off_prob = _loss_errors(inp @ weight.T + bias, off_logits, targets)

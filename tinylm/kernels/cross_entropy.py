@@ -7,12 +7,14 @@ import numpy as np
 
 from ..ops import shapes
 from ..ops.cross_entropy import CrossEntropyCache
+from ..ops.precision import precision
 from . import memory
 from .jit import parallel, serial
 from .matmul import matmul, pack, unpack
 from .recording import also, contiguous
 from .rows import add_column_sums, parts_for
 from .vector_math import exp32, highest
+from .words import multiply_narrow, narrow
 
 BLOCK_LOGITS = 4 << 20  # logits that exist at a time: 16 MB
 
@@ -122,9 +124,9 @@ def linear_cross_entropy_forward(inp, weight, bias, targets):
     Caches    one number a row; the logits are computed again in the backward pass
     """
     inp, array, targets = _checked(inp, weight, bias, targets)
-    losses, log_sums = memory.empty(len(inp)), memory.empty(len(inp))
+    losses, log_sums, logits_of = memory.empty(len(inp)), memory.empty(len(inp)), _logits(weight, bias)
     for block in _blocks(len(inp), len(array)):
-        logits = matmul(inp[block], weight, transpose_b=True, bias=bias)
+        logits = logits_of(inp[block])
         _losses(losses[block], log_sums[block], logits, targets[block],
                 parts_for(logits.size))
     return losses, LinearCrossEntropyCache(inp, array, bias, targets, log_sums)
@@ -163,6 +165,14 @@ def _checked(inp, weight, bias, targets):
     return contiguous(inp), array, contiguous(targets, np.int32)
 
 
+def _logits(weight, bias):
+    """What makes the logits of rows of inp."""
+    if precision() != "int8":
+        return lambda rows: matmul(rows, weight, transpose_b=True, bias=bias)
+    narrowed, bias = narrow(contiguous(unpack(weight))), None if bias is None else contiguous(bias)
+    return lambda rows: multiply_narrow(rows, narrowed, bias)
+
+
 def _backward(gradients, inp, weight, bias, add_to):
     """(dinp, dweight, dbias), where gradients(logits, block) puts dlogits in the place of a block of logits."""
     array = unpack(weight)
@@ -171,9 +181,11 @@ def _backward(gradients, inp, weight, bias, add_to):
     if len(blocks) != 1:
         dinp = memory.empty(inp.shape)
     if len(blocks) > 1:  # packed once for all of them
-        weight, array = pack(weight) if weight is array else weight, pack(array, transpose_b=False)
+        weight = pack(weight) if weight is array and precision() != "int8" else weight
+        array = pack(array, transpose_b=False)
+    logits_of = _logits(weight, bias)
     for block in blocks:
-        logits = matmul(inp[block], weight, transpose_b=True, bias=bias)
+        logits = logits_of(inp[block])
         gradients(logits, block)
         product = matmul(logits, array)
         if dinp is None:

@@ -73,12 +73,20 @@ def to_code(x):
 
 @serial
 def _round_row(codes, inp, inverse):
-    """codes = round(inp inverse); returns their sum."""
     total = np.int32(0)
     for i in range(inp.size):
         code = to_code(inp[i] * inverse)
         codes[i] = np.int8(code)
         total = np.int32(total + code)
+    return total
+
+
+@serial
+def codes_of_row(codes, inp, inverse):
+    """codes = round(inp inverse), and 0 beyond; returns their sum."""
+    total = _round_row(codes[:inp.size], inp, inverse)
+    for i in range(inp.size, codes.size):
+        codes[i] = np.int8(0)
     return total
 
 
@@ -95,7 +103,4 @@ def quantize_row(codes, inp):
 def quantize_below(codes, inp, top):
     """As `quantize_row`, where `largest` has been asked."""
     inverse = _TOP / top if top > _ZERO else _ZERO
-    total = _round_row(codes[:inp.size], inp, inverse)
-    for i in range(inp.size, codes.size):
-        codes[i] = np.int8(0)
-    return top * (_ONE / _TOP), -total
+    return top * (_ONE / _TOP), -codes_of_row(codes, inp, inverse)

@@ -16,8 +16,8 @@ from ..ops.precision import CHUNK, LARGEST, SMALLEST, precision
 from ..ops.ternary import LARGEST_CODE
 from . import memory
 from .fork import thread_count
-from .jit import inlined, parallel, serial, serial_in_order
-from .quantize import bytes_for, largest, quantize_below, to_code
+from .jit import inlined, parallel, serial, serial_exact, serial_in_order
+from .quantize import bytes_for, codes_of_row, largest, quantize_below, to_code
 from .registers import ask, get
 from .rows import CHUNK_ROWS, add_row, parts_for, threads_of
 from .simd import (
@@ -58,17 +58,17 @@ AHEAD = 16                           # rows that are asked for before they are r
 ALIGNED = memory.SMALL // 4          # words that begin at a cache line, if there are so many
 FIRST, NO_FACTOR = np.int64(0), np.zeros(0, np.float32)
 NO_INTEGERS, NO_FLOATS = np.zeros(0, np.int32), np.zeros((0, 0), np.float32)
-_LEAST = np.float32(SMALLEST)
+_LEAST, _SIGN = np.float32(SMALLEST), np.int8(-128)
 OF_16, OF_8 = np.float32(LARGEST), np.float32(LARGEST_CODE)  # the largest codes, of 16 and of 8 bits
 _ZERO, _ONE, _NAN, _INFINITE = np.float32(0), np.float32(1), np.float32(np.nan), np.float32(np.inf)
 _LOW, _HALF_WORD, _MAGNITUDE = np.int32(0xFFFF), np.int32(16), np.int32(0x7FFFFFFF)
 _HIGH, _LAST, _BELOW_HALF, _QUIET = np.uint32(16), np.uint32(1), np.uint32(0x7FFF), np.uint32(0x40)  # of bfloat16
 
 
-@serial
+@serial_exact
 def _steps(top, most):
     """(what numbers are multiplied with to become codes of `most` at most, the step of the codes); see
-    `ops.precision.round_fixed`.
+    `ops.precision.round_fixed`.  As written: else 1 / most would be rounded where `most` is a constant, and only there.
     """
     if not top < _INFINITE:
         return _ZERO, _NAN
@@ -103,18 +103,18 @@ def _round_part(codes, x, inverse):
 
 
 @serial
-def _round_row(codes, steps, n, x):
-    """codes of a row x, and the step of each chunk in steps[:, n] if there are any; codes beyond x are 0."""
+def _round_row(codes, steps, n, x, most):
+    """codes of a row x, up to `most`, and the step of each chunk in steps[:, n] if there are any; 0 beyond x."""
     if are_bfloats(codes):
         _to_bfloats(codes, x)
         return
     if x.size <= CHUNK and codes.size == x.size:  # as below, without the time that cutting takes
-        inverse, steps[0, n] = _steps(largest(x), OF_16)
+        inverse, steps[0, n] = _steps(largest(x), most)
         _round_part(codes, x, inverse)
         return
     for chunk in range(steps.shape[0]):
         low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, x.size)
-        inverse, steps[chunk, n] = _steps(largest(x[low:high]), OF_16)
+        inverse, steps[chunk, n] = _steps(largest(x[low:high]), most)
         _round_part(codes[low:high], x[low:high], inverse)
     for i in range(x.size, codes.size):
         codes[i] = np.int16(0)
@@ -136,11 +136,11 @@ def _widen_row(codes, x):
 
 
 @parallel
-def _round_rows(part, codes, steps, x, parts):
+def _round_rows(part, codes, steps, x, most, parts):
     """codes, int16 or uint16 (N, K rounded up to be even), and steps (chunks, N or 0) of x (N, K)."""
     N = x.shape[0]
     for n in range(N * part // parts, N * (part + 1) // parts):
-        _round_row(codes[n], steps, n, x[n])
+        _round_row(codes[n], steps, n, x[n], most)
 
 
 @parallel
@@ -422,7 +422,7 @@ def take_row(codes, row_steps, minus_sums, sums, tops, n, x, factor):
         if codes.itemsize == 1:
             row_steps[0, n], minus_sums[n] = quantize_below(codes[n], x, top)
         elif x.size > CHUNK or codes.shape[1] > x.size:
-            _round_row(codes[n], row_steps, n, x)
+            _round_row(codes[n], row_steps, n, x, OF_16)
         else:
             of_row, row_steps[0, n] = _steps(top, OF_16)
             _round_part(codes[n], x, of_row)
@@ -490,7 +490,7 @@ def _turn_all(part, panels, words, N, count, parts):
 
 
 @parallel
-def _round_turned(part, thread, panels, steps, x, scratch, parts):
+def _round_turned(part, thread, panels, steps, x, most, scratch, parts):
     """Panels, and steps if there are any, of a matrix whose N columns are the rows of x (N, K).
 
     scratch    (threads, WIDE, K and one more if that is odd): codes of a panel as they come, row by row
@@ -502,10 +502,59 @@ def _round_turned(part, thread, panels, steps, x, scratch, parts):
     for panel in range(whole * part // parts, whole * (part + 1) // parts):
         first = panel * WIDE
         for r in range(min(WIDE, N - first)):
-            _round_row(codes[r], steps, first + r, x[first + r])
+            _round_row(codes[r], steps, first + r, x[first + r], most)
         _turn(panels, first * count, rows, FIRST, min(WIDE, N - first), count)
     if part == parts - 1:
         steps[:, N:] = _ZERO
+
+
+@parallel
+def _round_bytes(part, codes, minus_sums, steps, x, parts):
+    """8-bit codes (N, K rounded up) of x (N, K); minus_sums: of the codes, times RAISED."""
+    N = x.shape[0]
+    for n in range(N * part // parts, N * (part + 1) // parts):
+        inverse, steps[n] = _steps(largest(x[n]), OF_8)
+        minus_sums[n] = np.int32(-RAISED * codes_of_row(codes[n], x[n], inverse))
+
+
+@serial
+def _raise_codes(codes):
+    """codes + RAISED, as bytes without a sign: the highest bit turns over."""
+    for i in range(codes.size):
+        codes[i] = np.int8(codes[i] ^ _SIGN)
+
+
+@parallel
+def _round_turned_bytes(part, thread, panels, steps, x, scratch, parts):
+    """As `_round_turned`, of 8-bit codes + RAISED.   scratch    int8 (threads, WIDE, K rounded up to 4)"""
+    N, K = x.shape
+    count, codes = (K + 3) // 4, scratch[thread]
+    flat = codes.reshape(-1)
+    for panel in range((N + WIDE - 1) // WIDE * part // parts, (N + WIDE - 1) // WIDE * (part + 1) // parts):
+        first = panel * WIDE
+        for r in range(min(WIDE, N - first)):
+            inverse, steps[first + r] = _steps(largest(x[first + r]), OF_8)
+            codes_of_row(codes[r], x[first + r], inverse)
+        _raise_codes(flat)
+        _turn(panels, first * count, flat.view(np.int32), FIRST, min(WIDE, N - first), count)
+
+
+def bytes_of_rows(x):
+    """Float32 x (N, K), K up to CHUNK, as `Bytes` to be multiplied with `bytes_turned`: minus_sums are times RAISED."""
+    found = bytes_for(*x.shape)
+    _round_bytes(*found.filled, x, parts_for(x.size))
+    return found
+
+
+def bytes_turned(x):
+    """(panels, steps (N,)) of a matrix whose N columns are the rows of float32 x (N, K), K up to CHUNK: 8-bit codes +
+    RAISED.
+    """
+    N, K = x.shape
+    count, steps = -(-K // 4), memory.empty(N)
+    panels, parts = memory.empty(-(-N // WIDE) * WIDE * count, np.int32), min(-(-N // WIDE), parts_for(x.size))
+    _round_turned_bytes(panels, steps, x, memory.empty((threads_of(parts), WIDE, 4 * count), np.int8), parts)
+    return panels, steps
 
 
 def turned(words, N, count):
@@ -534,11 +583,11 @@ def room_for_steps(K, count):
     return memory.empty((chunks_along(K), 0 if precision() == "bfloat16" else count))
 
 
-def round_rows(x):
-    """(words (N, K/2), steps (chunks, N)) of float32 x (N, K)."""
+def round_rows(x, most=OF_16):
+    """(words (N, K/2), steps (chunks, N)) of float32 x (N, K), with codes of `most` at most."""
     N, K = x.shape
     words, steps = memory.empty((N, -(-K // 2)), word_type()), room_for_steps(K, N)
-    _round_rows(words.view(code_type()), steps, x, parts_for(x.size))
+    _round_rows(words.view(code_type()), steps, x, most, parts_for(x.size))
     return words, steps
 
 
@@ -672,14 +721,16 @@ def _of_gradient():
     return byte_strips_of if strips_are_bytes() else strips_of, OF_8 if precision() == "int8" else OF_16
 
 
-def round_panels(b, transposed):
+def round_panels(b, transposed, most=OF_16):
     """(panels, steps (chunks, columns of all panels)) of b (K, N), or (N, K) if transposed; float32 or int8.
+
+    most    of the codes of float32
 
     Codes of int8 are exact as they stand: they need no steps, and there are none.
     """
     if not transposed:
         K, N = b.shape
-        panels, steps = _columns(b, panels_of) if b.dtype != np.int8 else _paired(b)
+        panels, steps = _columns(b, panels_of, most) if b.dtype != np.int8 else _paired(b)
     else:
         N, K = b.shape
         count, across = -(-K // 2), -(-N // WIDE) * WIDE
@@ -690,5 +741,6 @@ def round_panels(b, transposed):
         else:
             panels, steps = memory.empty(across * count, word_type()), room_for_steps(K, across)
             parts = min(max(1, across // WIDE), parts_for(b.size))
-            _round_turned(panels, steps, b, memory.empty((threads_of(parts), WIDE, 2 * count), code_type()), parts)
+            scratch = memory.empty((threads_of(parts), WIDE, 2 * count), code_type())
+            _round_turned(panels, steps, b, most, scratch, parts)
     return panels, steps

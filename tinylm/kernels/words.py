@@ -6,6 +6,8 @@ float32.
 """
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..ops.precision import CHUNK
@@ -24,17 +26,21 @@ from .rounding import (
     NO_FACTOR,
     NO_FLOATS,
     NO_INTEGERS,
+    OF_8,
     OF_16,
     PAIRS,
     RAISED,
     STRIP,
     BothWays,
+    bytes_of_rows,
+    bytes_turned,
     chunks_along,
     code_type,
     gradient_room,
     panels_of,
     room_for_columns,
     room_for_steps,
+    round_panels,
     round_rows,
     round_strips,
     scratch_for,
@@ -54,6 +60,7 @@ from .simd import (
     add_bytes,
     add_pairs,
     byte_sums,
+    has_byte_dot,
     integers,
     load,
     load_integers,
@@ -325,20 +332,21 @@ def _add_up(totals, r, sums, fresh):
 
 
 @inlined
-def _finish_bytes(out, at, begin, ist, total, minus, im, steps, scale, row, columns):
-    """out = begin + (total + minus[im]) steps[row] scale, for the lanes of one row.
+def _finish_bytes(out, at, begin, ist, total, minus, steps, scale, row, column, columns):
+    """out = begin + (total + minus[row]) steps[row] scale, or scale[column ...], for the lanes of one row.
 
     The product is rounded before it is added, as if it were there by itself: a packed model does that.
     """
-    exact = to_float(add(total, spread_integer(minus, im)))
-    step = multiply(spread(steps, row, wide()), spread(scale, 0, wide()))
+    exact = to_float(add(total, spread_integer(minus, row)))
+    of_columns = spread(scale, 0, wide()) if scale.size == 1 else get(scale, column, wide(), columns)
+    step = multiply(spread(steps, row, wide()), of_columns)
     put(out, at, add(get(begin, ist, wide(), columns), multiply(exact, step)), columns)
 
 
 @inlined
-def _tile_bytes(out, io, ldo, begin, ist, lds, a, ia, rs, ks, b, ib, words, minus, im, steps, scale, totals, row,
+def _tile_bytes(out, io, ldo, begin, ist, lds, a, ia, rs, ks, b, ib, words, minus, steps, scale, totals, row, column,
                 rows, columns):
-    """`matmul.tile` for words of four bytes; minus[im ...] and steps[row ...] are of its rows.
+    """`matmul.tile` for words of four bytes; minus[row ...] and steps[row ...] are of its rows.
 
     minus    of the codes of each row of a, times what was added to b
     totals    (ROWS, WIDE) of what may be added up in BYTE_WORDS words, if there are more
@@ -367,17 +375,17 @@ def _tile_bytes(out, io, ldo, begin, ist, lds, a, ia, rs, ks, b, ib, words, minu
             store_integers(totals, 4 * WIDE, t4)
             store_integers(totals, 5 * WIDE, t5)
             continue
-        _finish_bytes(out, io, begin, ist, t0, minus, im, steps, scale, row, columns)
+        _finish_bytes(out, io, begin, ist, t0, minus, steps, scale, row, column, columns)
         if rows > 1:
-            _finish_bytes(out, io + ldo, begin, ist + lds, t1, minus, im + 1, steps, scale, row + 1, columns)
+            _finish_bytes(out, io + ldo, begin, ist + lds, t1, minus, steps, scale, row + 1, column, columns)
         if rows > 2:
-            _finish_bytes(out, io + 2 * ldo, begin, ist + 2 * lds, t2, minus, im + 2, steps, scale, row + 2, columns)
+            _finish_bytes(out, io + 2 * ldo, begin, ist + 2 * lds, t2, minus, steps, scale, row + 2, column, columns)
         if rows > 3:
-            _finish_bytes(out, io + 3 * ldo, begin, ist + 3 * lds, t3, minus, im + 3, steps, scale, row + 3, columns)
+            _finish_bytes(out, io + 3 * ldo, begin, ist + 3 * lds, t3, minus, steps, scale, row + 3, column, columns)
         if rows > 4:
-            _finish_bytes(out, io + 4 * ldo, begin, ist + 4 * lds, t4, minus, im + 4, steps, scale, row + 4, columns)
+            _finish_bytes(out, io + 4 * ldo, begin, ist + 4 * lds, t4, minus, steps, scale, row + 4, column, columns)
         if rows > 5:
-            _finish_bytes(out, io + 5 * ldo, begin, ist + 5 * lds, t5, minus, im + 5, steps, scale, row + 5, columns)
+            _finish_bytes(out, io + 5 * ldo, begin, ist + 5 * lds, t5, minus, steps, scale, row + 5, column, columns)
 
 
 @serial
@@ -393,8 +401,8 @@ def _share_bytes(out, start, lds, css, a, minus_sums, steps, scale, b, M, N, K, 
             if lds:
                 ask_rows(start, at, N, ROWS)
             _tile_bytes(out, at, N, start, row * lds + column * css, lds, a, row * count, count, NEXT, b,
-                        column * count, count, minus_sums, row, steps, scale, totals, row, min(ROWS, M - row),
-                        min(WIDE, N - column))
+                        column * count, count, minus_sums, steps, scale, totals, row, column,
+                        min(ROWS, M - row), min(WIDE, N - column))
 
 
 @parallel
@@ -466,7 +474,7 @@ def _product_byte_strips(part, out, start, lds, css, a, steps, b, M, N, K, colum
                               column * count, count, steps, row, min(ROWS, M - row), min(WIDE, N - column))
 
 
-_NO_START, _ONES = np.zeros(WIDE, np.float32), np.ones(ROWS, np.float32)
+_NO_START, _ONES, _UNSCALED = np.zeros(WIDE, np.float32), np.ones(ROWS, np.float32), np.ones(1, np.float32)
 _NOTHING = _NO_START, 0, 0
 MOST_IN_SUM = np.iinfo(SUMS).max // LARGEST_CODE  # codes whose sum fits into 16 bits, whatever they are
 
@@ -478,21 +486,23 @@ def _room_for_totals(parts):
 
 def _start_of(start):
     """As `matmul._share` takes it, or nothing."""
-    return _NOTHING if start is None else (start.reshape(-1), start.shape[1], 1)
+    return _NOTHING if start is None else (start.reshape(-1), start.shape[1] if start.ndim > 1 else 0, 1)
 
 
 def multiply_bytes(a, scale, panels, N, add_to=None, start=None):
-    """out (M, N) = start + scale steps (a b): a as `Bytes`, b in `ternary_panels`.
+    """out (M, N) = start + scale steps (a b): a as `Bytes`, b in `ternary_panels`, or both as in `multiply_narrow`.
 
     What is scaled is exact.
 
+    scale     a number, or (N,)
+    start     (M, N), or (N,) for all rows
     add_to    start, if it is where out is to be written, too
     """
     M, count = a.words.shape
     out, (rows, columns) = memory.empty((M, N)) if add_to is None else add_to, grid(M, N, 4 * count, PIECES, 1)
     parts = rows * columns
     _product_bytes(out.reshape(-1), *_start_of(add_to if start is None else start), a.words.reshape(-1), a.minus_sums,
-                   a.steps.reshape(-1), one(scale), panels, M, N, 4 * count,
+                   a.steps.reshape(-1), scale if np.ndim(scale) else one(scale), panels, M, N, 4 * count,
                    _room_for_totals(parts), columns, parts)
     return out
 
@@ -511,8 +521,8 @@ def _product_bytes_squared(part, thread, sums, codes, minus_sums, code_steps, a,
     x = flat.reshape(ROWS, N)
     for t in range(tiles * part // parts, tiles * (part + 1) // parts):
         low, rows = t * ROWS, min(ROWS, M - t * ROWS)
-        _share_bytes(flat, _NO_START, FIRST, FIRST, a[low * count:], a_minus_sums[low:], _ONES, _ONES, b, rows, N, K,
-                     totals[thread], FIRST, NEXT, FIRST, N)
+        _share_bytes(flat, _NO_START, FIRST, FIRST, a[low * count:], a_minus_sums[low:], _ONES, _UNSCALED, b, rows, N,
+                     K, totals[thread], FIRST, NEXT, FIRST, N)
         for n in range(low, low + rows):
             ask(sums, (n + 1) * N, N)
             ask(codes, (n + 1) * codes.shape[1], codes.shape[1])
@@ -535,6 +545,37 @@ def multiply_bytes_squared(a, scale, panels, N):
                            memory.for_threads(threads, ROWS * N), memory.for_threads(threads, N),
                            _room_for_totals(parts), parts)
     return squares, sums
+
+
+class Narrow(NamedTuple):
+    """A matrix (N, K) to be multiplied transposed by `multiply_narrow`."""
+
+    columns: int        # N
+    panels: np.ndarray
+    steps: np.ndarray   # (N,) of bytes, (chunks, N or more) of 16-bit words
+
+
+def narrow(b):
+    """`Narrow` of float32 b (N, K): of bytes where the processor multiplies any that it is given, as AVX2 does not."""
+    N, K = b.shape
+    return Narrow(N, *(bytes_turned(b) if K <= CHUNK and has_byte_dot() else round_panels(b, True, OF_8)))
+
+
+def multiply_narrow(a, b, start=None):
+    """out (M, N) = start + a b^T for float32 a (M, K) and `narrow` b, both rounded to 127 steps for each CHUNK along k.
+
+    With words of either kind the bits are the same.
+
+    start    (N,)
+    """
+    if b.steps.ndim == 1:
+        return multiply_bytes(bytes_of_rows(a), b.steps, b.panels, b.columns, start=start)
+    out = memory.empty((len(a), b.columns))
+    multiply_pairs(out.reshape(-1), *_NOTHING, BothWays(a.shape, None, *round_rows(a, OF_8), None, None), False,
+                   b.panels, b.steps, b.columns)
+    if start is not None:
+        also(np.add, out, start, out)
+    return out
 
 
 def multiply_byte_strips(a, panels, N, add_to=None, fresh=False):

@@ -1,6 +1,7 @@
 """The layers every model is made of."""
 from __future__ import annotations
 
+from ..ops.precision import precision
 from .base import FLOAT_BYTES, Cost, Layer
 from .parameters import Parameter
 
@@ -192,11 +193,12 @@ class Head(Layer):
     def forward(self, inp, targets, run):
         """(B, T, C) and targets (B, T) -> losses (B*T,) in nats."""
         rows = inp.reshape(-1, inp.shape[-1])
+        weight = self._of(run.p) if precision() == "int8" else self._packed(run)  # of 8 bits here, not of 16
         if run.dlosses is None:
-            losses, cache = run.f.linear_cross_entropy_forward(rows, *self._packed(run), targets.reshape(-1))
+            losses, cache = run.f.linear_cross_entropy_forward(rows, *weight, targets.reshape(-1))
             run.remember(self, (cache, inp.shape))
         else:
-            losses, dinp, _, _ = run.f.linear_cross_entropy(rows, *self._packed(run), targets.reshape(-1), run.dlosses,
+            losses, dinp, _, _ = run.f.linear_cross_entropy(rows, *weight, targets.reshape(-1), run.dlosses,
                                                             add_to=self._of(run.g))
             run.remember(self, dinp.reshape(inp.shape))
         return run.seen(self, inp, losses)

@@ -6,7 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from . import shapes
-from .linear import linear_backward, linear_forward
+from .linear import LinearCache, linear_backward, linear_forward
+from .precision import PRECISIONS, autocast, precision, round_fixed, rounded
+from .ternary import LARGEST_CODE
 
 
 class CrossEntropyCache(NamedTuple):
@@ -44,13 +46,24 @@ class LinearCrossEntropyCache(NamedTuple):
 def linear_cross_entropy_forward(inp, weight, bias, targets):
     """losses = cross_entropy(linear(inp, weight, bias), targets), in nats.
 
-    One operation, so that a kernel can go through it in blocks of rows and never hold all logits.
+    One operation, so that a kernel can go through it in blocks of rows and never hold all logits.  In int8 the logits
+    are of 8 bits a number; back it goes as in int16.
 
     Shapes    inp (N, C), weight (V, C), bias (V,) or None, targets (N,) -> losses (N,)
+    Source    Dettmers et al. 2022, arXiv:2208.07339, section 2.1 (a step for each row of both)
     """
-    logits, linear = linear_forward(inp, weight, bias)                              # (N, V)
+    multiplied = operands(inp, weight)
+    with autocast(PRECISIONS[0]):
+        logits, _ = linear_forward(*multiplied, bias)                               # (N, V)
     losses, cross_entropy = cross_entropy_forward(logits, targets)
-    return losses, LinearCrossEntropyCache(linear, cross_entropy)
+    return losses, LinearCrossEntropyCache(LinearCache(inp, weight, bias), cross_entropy)
+
+
+def operands(inp, weight):
+    """What the product of the logits multiplies, of inp (N, C) and weight (V, C), at the present precision."""
+    if precision() == "int8":
+        return round_fixed(inp, 1, LARGEST_CODE), round_fixed(weight, 1, LARGEST_CODE)
+    return rounded(inp, 1), rounded(weight, 1)
 
 
 def linear_cross_entropy_backward(dlosses, cache, add_to=None):

@@ -3,8 +3,8 @@
 bfloat16 is a float32 without its last 16 bits: the same range, 8 bits of precision instead of 24.  In int16 up
 to CHUNK numbers that follow each other along the inner dimension are whole multiples, 2,047 at most, of a step of
 their own.  Both operands of a product are rounded; what they give is added up in float32 (int16: exactly, within a
-chunk), and weights, moments and activations stay float32.  int8 is int16 but for ternary maps of 8-bit activations,
-where multiples are 127 at most: see `ternary.bitlinear_backward`.
+chunk), and weights, moments and activations stay float32.  int8 is int16 but for ternary maps of 8-bit activations
+(see `ternary.bitlinear_backward`) and the logits of a loss (`cross_entropy.operands`), where multiples are 127 at most.
 """
 from __future__ import annotations
 
