@@ -115,7 +115,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(chosen, bfloat_pairs, seed,
     (words._tile_pairs, (FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, WORDS, INDEX, INDEX, INDEX, WORDS, INDEX, INDEX,
                             STEPS, INDEX, STEPS, INDEX, INDEX, INDEX), r"vpmaddwd|vpdpwssd"),
     (words._tile_bytes, (FLAT, INDEX, INDEX, FLAT, INDEX, INDEX, WORDS, INDEX, INDEX, INDEX, WORDS, INDEX, INDEX, WORDS,
-                         INDEX, STEPS, STEPS, WORDS, INDEX, INDEX, INDEX), r"vpmaddubsw|vpdpbusd")],
+                         STEPS, STEPS, WORDS, INDEX, INDEX, INDEX, INDEX), r"vpmaddubsw|vpdpbusd")],
     ids=["pairs", "bytes"])
 @pytest.mark.skipif("avx2" not in simd.target_features() or platform.machine().lower() not in ("x86_64", "amd64"),
                     reason="needs AVX2")
