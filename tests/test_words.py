@@ -487,13 +487,25 @@ def test_what_is_not_finite_makes_no_number_of_8_bits(bad, in_bytes):
     assert np.isfinite(np.delete(np.delete(got, 3, 0), 17, 1)).all()
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_token_that_is_not_finite_stays_so_through_a_feed_forward(bad):
-    inp = np.random.default_rng(0).standard_normal((9, 8)).astype(np.float32)
-    inp[4, 3] = bad
+@pytest.mark.parametrize("bad", [[np.nan], [np.inf], [-np.inf], [np.inf, np.inf], [np.inf, -np.inf, np.nan]])
+@pytest.mark.parametrize(("N", "K"), [(3, 8), (9, 8), (9, words.MOST_IN_SUM + 1)])
+def test_a_token_that_is_not_finite_stays_so_through_ternary_maps(bad, N, K):
+    inp = np.random.default_rng(0).standard_normal((N, K)).astype(np.float32)
+    inp[2, 3:3 + len(bad)] = bad
+    up = ops.ternarize(np.random.default_rng(1).standard_normal((8, K)).astype(np.float32))
+    down = ops.ternarize(np.random.default_rng(2).standard_normal((K, 8)).astype(np.float32))
+    for out, _ in kernels.bitlinear_forward(inp, up, 8), kernels.feed_forward_forward(inp, up, down, 8):
+        assert not np.isfinite(out[2]).any() and np.isfinite(np.delete(out, 2, 0)).all()
+
+
+def test_a_token_of_next_to_nothing_has_codes_of_0():
+    inp = np.full((9, 8), 1e-37, np.float32)
+    for f in kernels, ops:
+        codes, scale = f.quantize_activations(inp)
+        assert not codes.any() and np.isfinite(scale).all()
     up, down = (ops.ternarize(np.random.default_rng(i).standard_normal((8, 8)).astype(np.float32)) for i in range(2))
-    out, _ = kernels.feed_forward_forward(inp, up, down, 8)
-    assert not np.isfinite(out[4]).any() and np.isfinite(np.delete(out, 4, 0)).all()
+    out, cache = kernels.feed_forward_forward(inp, up, down, 8)
+    assert not out.any() and not cache.hidden.any()
 
 
 @OF_PAIRS

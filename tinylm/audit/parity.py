@@ -745,14 +745,14 @@ def _run_feed_forward(f, c):
         linear, of_up = f.bitlinear_forward(inp, up, bits)
         square, hidden = f.squared_relu_forward(linear)
         out, of_down = f.bitlinear_forward(square, down, bits)
-        more, _ = f.bitlinear_forward(square, down, bits, inp)
+        on_top, _ = f.bitlinear_forward(square, down, bits, inp)
         dsquare, ddown = f.bitlinear_backward(dout, of_down)
         dinp, dup = f.bitlinear_backward(f.squared_relu_backward(dsquare, hidden)[0], of_up)
 
         def forward(residual=None):
             return f.feed_forward_forward(inp, up, down, bits, residual)
 
-        _expect(np.array_equal(forward()[0], out) and np.array_equal(forward(inp)[0], more),
+        _expect(np.array_equal(forward()[0], out) and np.array_equal(forward(inp)[0], on_top),
                 "out of feed_forward_forward differs from that of its parts")
         found = f.feed_forward_backward(dout, forward()[1])
         into = [np.zeros_like(dup), np.zeros_like(ddown)]
@@ -763,8 +763,8 @@ def _run_feed_forward(f, c):
             "feed_forward_backward should not add to what is fresh")
     _expect(added[1] is into[0] and added[2] is into[1],
             "feed_forward_backward with add_to should return those arrays as dup and ddown")
-    for name, one, at_once, sums in zip(("dinp", "dup", "ddown"), (dinp, dup, ddown), found, added, strict=True):
-        _expect(np.array_equal(one, at_once) and np.array_equal(one, sums),
+    for name, one, at_once, more in zip(("dinp", "dup", "ddown"), (dinp, dup, ddown), found, added, strict=True):
+        _expect(np.array_equal(one, at_once) and np.array_equal(one, more),
                 f"{name} of feed_forward_backward differs from that of its parts")
     return {"difference": np.zeros(1, np.float32)}
 

@@ -152,9 +152,9 @@ def compile_all() -> None:
         for observe in None, lambda layer, inp, out: None:  # where somebody looks on, other kernels work
             run = Pass(kernels, params, observe=observe)
             model.forward(tokens, tokens, run)
-        for options in {}, {"bits": 8}:
-            if not options or isinstance(model, Attending):
-                model.extend(tokens[:1, :1], model.start(1, **options), run)
+            model.extend(tokens[:1, :1], model.start(1), run)
+        if isinstance(model, Attending):
+            model.extend(tokens[:1, :1], model.start(1, bits=8), run)
         logits = model.logits(tokens, run)[0]
         kernels.draw_token(logits[0], 1.0, 0.5)
         losses, cache = kernels.cross_entropy_forward(logits, tokens[0])

@@ -16,8 +16,8 @@ from ..ops.precision import CHUNK, LARGEST, SMALLEST, precision
 from ..ops.ternary import LARGEST_CODE
 from . import memory
 from .fork import thread_count
-from .jit import inlined, parallel, serial, serial_exact, serial_in_order
-from .quantize import bytes_for, codes_of_row, largest, quantize_below, to_code
+from .jit import inlined, parallel, serial, serial_in_order
+from .quantize import bytes_for, codes_of_row, largest, quantize_below, steps_of, to_code
 from .registers import ask, get
 from .rows import CHUNK_ROWS, add_row, parts_for, threads_of
 from .simd import (
@@ -65,16 +65,6 @@ _LOW, _HALF_WORD, _MAGNITUDE = np.int32(0xFFFF), np.int32(16), np.int32(0x7FFFFF
 _HIGH, _LAST, _BELOW_HALF, _QUIET = np.uint32(16), np.uint32(1), np.uint32(0x7FFF), np.uint32(0x40)  # of bfloat16
 
 
-@serial_exact
-def _steps(top, most):
-    """(what numbers are multiplied with to become codes of `most` at most, the step of the codes); see
-    `ops.precision.round_fixed`.  As written: else 1 / most would be rounded where `most` is a constant, and only there.
-    """
-    if not top < _INFINITE:
-        return _ZERO, _NAN
-    return most / top if top > _LEAST else _ZERO, top * (_ONE / most)
-
-
 @inlined
 def nearest_bfloat(x):
     """The upper half of the bfloat16 nearest to a float32, uint32; see `ops.precision.round_bfloat16`."""
@@ -109,12 +99,12 @@ def _round_row(codes, steps, n, x, most):
         _to_bfloats(codes, x)
         return
     if x.size <= CHUNK and codes.size == x.size:  # as below, without the time that cutting takes
-        inverse, steps[0, n] = _steps(largest(x), most)
+        inverse, steps[0, n] = steps_of(largest(x), most)
         _round_part(codes, x, inverse)
         return
     for chunk in range(steps.shape[0]):
         low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, x.size)
-        inverse, steps[chunk, n] = _steps(largest(x[low:high]), most)
+        inverse, steps[chunk, n] = steps_of(largest(x[low:high]), most)
         _round_part(codes[low:high], x[low:high], inverse)
     for i in range(x.size, codes.size):
         codes[i] = np.int16(0)
@@ -175,12 +165,12 @@ def spread_words(panels, at, between, row, columns):
 
 @serial
 def _column_steps(steps, inverse, tops, most):
-    """What numbers of each column are multiplied with, and the step of their codes if they have one; see `_steps`."""
+    """What numbers of each column are multiplied with, and the step of their codes if they have one; see `steps_of`."""
     if not steps.size:
         inverse[:tops.size] = _ONE
         return
     for c in range(tops.size):
-        inverse[c], steps[c] = _steps(np.int32(tops[c]).view(np.float32), most)
+        inverse[c], steps[c] = steps_of(np.int32(tops[c]).view(np.float32), most)
 
 
 @inlined
@@ -424,7 +414,7 @@ def take_row(codes, row_steps, minus_sums, sums, tops, n, x, factor):
         elif x.size > CHUNK or codes.shape[1] > x.size:
             _round_row(codes[n], row_steps, n, x, OF_16)
         else:
-            of_row, row_steps[0, n] = _steps(top, OF_16)
+            of_row, row_steps[0, n] = steps_of(top, OF_16)
             _round_part(codes[n], x, of_row)
     if sums.size:
         add_row(sums[n // CHUNK_ROWS], x)
@@ -513,7 +503,7 @@ def _round_bytes(part, codes, minus_sums, steps, x, parts):
     """8-bit codes (N, K rounded up) of x (N, K); minus_sums: of the codes, times RAISED."""
     N = x.shape[0]
     for n in range(N * part // parts, N * (part + 1) // parts):
-        inverse, steps[n] = _steps(largest(x[n]), OF_8)
+        inverse, steps[n] = steps_of(largest(x[n]), OF_8)
         minus_sums[n] = np.int32(-RAISED * codes_of_row(codes[n], x[n], inverse))
 
 
@@ -533,7 +523,7 @@ def _round_turned_bytes(part, thread, panels, steps, x, scratch, parts):
     for panel in range((N + WIDE - 1) // WIDE * part // parts, (N + WIDE - 1) // WIDE * (part + 1) // parts):
         first = panel * WIDE
         for r in range(min(WIDE, N - first)):
-            inverse, steps[first + r] = _steps(largest(x[first + r]), OF_8)
+            inverse, steps[first + r] = steps_of(largest(x[first + r]), OF_8)
             codes_of_row(codes[r], x[first + r], inverse)
         _raise_codes(flat)
         _turn(panels, first * count, flat.view(np.int32), FIRST, min(WIDE, N - first), count)

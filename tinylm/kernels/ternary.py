@@ -14,7 +14,7 @@ from .activations import SUMS, squared_relu_backward, squared_relu_backward_of_s
 from .jit import parallel, serial
 from .matmul import FEW_ROWS, both_ways, matmul, pack, pack_scaled, scale_rows
 from .optimizer import CHUNK
-from .quantize import Quantized, bytes_for, quantize_row
+from .quantize import Quantized, bytes_for, quantize_row, steps_of
 from .recording import also, contiguous, one
 from .residual import add
 from .rounding import a_chunk_for_each_thread, gradient_columns, quantize_both, strips_are_bytes
@@ -91,10 +91,10 @@ def _quantize_row(values, inp):
     top = _ZERO
     for i in range(inp.size):
         top = max(top, abs(inp[i]))
-    inverse = _TOP / top if top > _ZERO else _ZERO
+    inverse, step = steps_of(top, _TOP)
     for i in range(inp.size):
         values[i] = np.rint(inp[i] * inverse)
-    return top * (_ONE / _TOP)
+    return step
 
 
 @parallel
@@ -274,9 +274,9 @@ def feed_forward_forward(inp, up, down, activation_bits=0, residual=None):
     shapes.linear(inp, up.codes, None)
     shape = *inp.shape[:-1], len(up.codes)
     rows = inp.rows if isinstance(inp, Quantized) else _quantized(contiguous(inp).reshape(-1, inp.shape[-1]))
-    squares, sums = multiply_bytes_squared(rows, up.scale, ternary_panels(up.codes, True), len(up.codes))
+    squares, hidden = multiply_bytes_squared(rows, up.scale, ternary_panels(up.codes, True), len(up.codes))
     out, of_down = bitlinear_forward(Quantized(shape, squares), down, activation_bits, residual)
-    return out, FeedForwardCache(_remembered(rows, inp.shape, up), sums.reshape(shape), of_down)
+    return out, FeedForwardCache(_remembered(rows, inp.shape, up), hidden.reshape(shape), of_down)
 
 
 def feed_forward_backward(dout, cache, add_to=None, fresh=False):

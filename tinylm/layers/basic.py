@@ -193,7 +193,7 @@ class Head(Layer):
     def forward(self, inp, targets, run):
         """(B, T, C) and targets (B, T) -> losses (B*T,) in nats."""
         rows = inp.reshape(-1, inp.shape[-1])
-        weight = self._of(run.p) if precision() == "int8" else self._packed(run)  # of 8 bits here, not of 16
+        weight = self._of(run.p) if precision() == "int8" else self._packed(run)  # what is packed has 16 bits, not 8
         if run.dlosses is None:
             losses, cache = run.f.linear_cross_entropy_forward(rows, *weight, targets.reshape(-1))
             run.remember(self, (cache, inp.shape))
