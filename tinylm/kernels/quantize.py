@@ -5,13 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..ops.precision import SMALLEST
-from ..ops.ternary import LARGEST_CODE
+from ..ops.ternary import LARGEST_CODE, SMALLEST_TOP
 from . import memory
 from .jit import serial, serial_exact
 
 _ZERO, _ONE, _TOP = np.float32(0.0), np.float32(1.0), np.float32(LARGEST_CODE)
-_LEAST, _NAN, _INFINITE = np.float32(SMALLEST), np.float32(np.nan), np.float32(np.inf)
+LEAST_TOP, _NAN, _INFINITE = np.float32(SMALLEST_TOP), np.float32(np.nan), np.float32(np.inf)
 _MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float32 but its sign
 _INTEGERS = np.float32(3 << 22)    # adding a small integer to it adds that to its bits, too
 _INTEGER_BITS = _INTEGERS.view(np.int32)
@@ -93,13 +92,15 @@ def codes_of_row(codes, inp, inverse):
 
 
 @serial_exact
-def steps_of(top, most):
+def steps_of(top, most, least):
     """(what numbers are multiplied with to become codes of `most` at most, the step of the codes); see
     `ops.precision.round_fixed`.  As written: else 1 / most would be rounded where `most` is a constant, and only there.
+
+    top, least    the largest magnitude; what it has to exceed, or codes are 0
     """
     if not top < _INFINITE:
         return _ZERO, _NAN
-    return most / top if top > _LEAST else _ZERO, top * (_ONE / most)
+    return most / top if top > least else _ZERO, top * (_ONE / most)
 
 
 @serial
@@ -114,5 +115,5 @@ def quantize_row(codes, inp):
 @serial
 def quantize_below(codes, inp, top):
     """As `quantize_row`, where `largest` has been asked."""
-    inverse, step = steps_of(top, _TOP)
+    inverse, step = steps_of(top, _TOP, LEAST_TOP)
     return step, -codes_of_row(codes, inp, inverse)

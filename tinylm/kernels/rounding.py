@@ -99,12 +99,12 @@ def _round_row(codes, steps, n, x, most):
         _to_bfloats(codes, x)
         return
     if x.size <= CHUNK and codes.size == x.size:  # as below, without the time that cutting takes
-        inverse, steps[0, n] = steps_of(largest(x), most)
+        inverse, steps[0, n] = steps_of(largest(x), most, _LEAST)
         _round_part(codes, x, inverse)
         return
     for chunk in range(steps.shape[0]):
         low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, x.size)
-        inverse, steps[chunk, n] = steps_of(largest(x[low:high]), most)
+        inverse, steps[chunk, n] = steps_of(largest(x[low:high]), most, _LEAST)
         _round_part(codes[low:high], x[low:high], inverse)
     for i in range(x.size, codes.size):
         codes[i] = np.int16(0)
@@ -170,7 +170,7 @@ def _column_steps(steps, inverse, tops, most):
         inverse[:tops.size] = _ONE
         return
     for c in range(tops.size):
-        inverse[c], steps[c] = steps_of(np.int32(tops[c]).view(np.float32), most)
+        inverse[c], steps[c] = steps_of(np.int32(tops[c]).view(np.float32), most, _LEAST)
 
 
 @inlined
@@ -414,7 +414,7 @@ def take_row(codes, row_steps, minus_sums, sums, tops, n, x, factor):
         elif x.size > CHUNK or codes.shape[1] > x.size:
             _round_row(codes[n], row_steps, n, x, OF_16)
         else:
-            of_row, row_steps[0, n] = steps_of(top, OF_16)
+            of_row, row_steps[0, n] = steps_of(top, OF_16, _LEAST)
             _round_part(codes[n], x, of_row)
     if sums.size:
         add_row(sums[n // CHUNK_ROWS], x)
@@ -503,7 +503,7 @@ def _round_bytes(part, codes, minus_sums, steps, x, parts):
     """8-bit codes (N, K rounded up) of x (N, K); minus_sums: of the codes, times RAISED."""
     N = x.shape[0]
     for n in range(N * part // parts, N * (part + 1) // parts):
-        inverse, steps[n] = steps_of(largest(x[n]), OF_8)
+        inverse, steps[n] = steps_of(largest(x[n]), OF_8, _LEAST)
         minus_sums[n] = np.int32(-RAISED * codes_of_row(codes[n], x[n], inverse))
 
 
@@ -523,7 +523,7 @@ def _round_turned_bytes(part, thread, panels, steps, x, scratch, parts):
     for panel in range((N + WIDE - 1) // WIDE * part // parts, (N + WIDE - 1) // WIDE * (part + 1) // parts):
         first = panel * WIDE
         for r in range(min(WIDE, N - first)):
-            inverse, steps[first + r] = steps_of(largest(x[first + r]), OF_8)
+            inverse, steps[first + r] = steps_of(largest(x[first + r]), OF_8, _LEAST)
             codes_of_row(codes[r], x[first + r], inverse)
         _raise_codes(flat)
         _turn(panels, first * count, flat.view(np.int32), FIRST, min(WIDE, N - first), count)

@@ -14,7 +14,7 @@ from .activations import SUMS, squared_relu_backward, squared_relu_backward_of_s
 from .jit import parallel, serial
 from .matmul import FEW_ROWS, both_ways, matmul, pack, pack_scaled, scale_rows
 from .optimizer import CHUNK
-from .quantize import Quantized, bytes_for, quantize_row, steps_of
+from .quantize import LEAST_TOP, Quantized, bytes_for, quantize_row, steps_of
 from .recording import also, contiguous, one
 from .residual import add
 from .rounding import a_chunk_for_each_thread, gradient_columns, quantize_both, strips_are_bytes
@@ -91,7 +91,7 @@ def _quantize_row(values, inp):
     top = _ZERO
     for i in range(inp.size):
         top = max(top, abs(inp[i]))
-    inverse, step = steps_of(top, _TOP)
+    inverse, step = steps_of(top, _TOP, LEAST_TOP)
     for i in range(inp.size):
         values[i] = np.rint(inp[i] * inverse)
     return step

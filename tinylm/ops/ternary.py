@@ -8,10 +8,11 @@ import numpy as np
 from . import shapes
 from .activations import squared_relu_backward, squared_relu_forward
 from .matmul import matmul
-from .precision import PRECISIONS, SMALLEST, autocast, fixed_point, precision, round_fixed
+from .precision import PRECISIONS, autocast, fixed_point, precision, round_fixed
 
 SMALLEST_SCALE = 1e-5   # of weights: their mean magnitude is never taken to be less
 LARGEST_CODE = 127      # of activations: symmetric, so that -128 never occurs
+SMALLEST_TOP = 1e-36    # of activations: 127 over anything much smaller is no float32
 
 
 class Ternary(NamedTuple):
@@ -34,14 +35,14 @@ def ternarize(weight):
 def quantize_activations(inp):
     """(codes, scale): codes = round(inp / scale), scale = max |inp| / 127 of each token.
 
-    A token of zeros gets scale 0 and codes 0; one whose numbers are all smaller than SMALLEST codes 0, too.
+    A token of zeros gets scale 0 and codes 0; one whose numbers are all below SMALLEST_TOP codes 0, too.
 
     Shapes    inp (..., K) -> codes (..., K) of inp's dtype holding integers in -127 .. 127, scale (..., 1)
     Source    Ma et al. 2024, arXiv:2402.17764, section 2 (absmax, per token)
     """
     top = np.abs(inp).max(-1, keepdims=True)                                        # (..., 1)
     # Multiplying by the reciprocal, as kernels do: the codes must be the same to the bit.
-    inverse = np.divide(LARGEST_CODE, top, out=np.zeros_like(top), where=top > SMALLEST)
+    inverse = np.divide(LARGEST_CODE, top, out=np.zeros_like(top), where=top > SMALLEST_TOP)
     return np.rint(inp * inverse), top * (1 / inp.dtype.type(LARGEST_CODE))
 
 
